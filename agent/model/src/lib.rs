@@ -1,0 +1,8 @@
+//! The plain types that stages 2 to 7 hand to each other: no I/O, no clocks, no dependencies.
+#![forbid(unsafe_code)]
+
+mod exchange;
+
+pub use exchange::{
+    EndReason, Exchange, HttpVersion, ProcessKey, Role, Scheme, SocketKey, Target,
+};

@@ -1,0 +1,13 @@
+//! Stage 1: loads and attaches the BPF programs, and turns ring bytes into checked record views.
+//!
+//! The only crate that knows aya, and the only user-space home of `unsafe`.
+
+mod error;
+mod options;
+mod record;
+mod session;
+
+pub use error::LoadError;
+pub use options::{Backend, BackendChoice, Options};
+pub use record::{ExchangeView, ProcessView, Record};
+pub use session::{BackendReport, CounterValues, Decision, ProgramStat, Session, survey};

@@ -1,0 +1,20 @@
+//! Stage 0, the only contract between the BPF programs and the agent: records on the ring, map keys,
+//! counter ids and bounds.
+//!
+//! Everything here is `#[repr(C)]`, made of integers only, with its padding spelled out and its layout
+//! asserted at compile time, because two compilers for two targets must agree on every byte.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod counter;
+pub mod limits;
+mod record;
+
+pub use counter::{CELLS, COUNTERS, Counter};
+pub use record::{
+    EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, decision, family, flag, kind,
+    process_event, role,
+};
+
+/// Version of this contract; the loader refuses an object built against another one.
+pub const ABI_VERSION: u32 = 1;

@@ -2,7 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod exchange;
+mod snapshot;
+mod workload;
 
 pub use exchange::{
     EndReason, Exchange, HttpVersion, ProcessKey, Role, Scheme, SocketKey, Target,
 };
+pub use snapshot::{
+    Attribute, AttributeValue, ExponentialHistogram, Instrument, InstrumentSnapshot, Point,
+    PointValue, Snapshot, WorkloadSnapshot,
+};
+pub use workload::{NameSource, Workload};

@@ -1,2 +1,69 @@
-//! Empty yet.
-fn main() {}
+//! The project's own commands, `cargo xtask ...`: set-up, build, run, the gate, guest kernels, the image.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks to its user by printing"
+)]
+
+mod build;
+mod command;
+mod linker;
+mod mounts;
+mod packages;
+mod progress;
+mod run;
+mod setup;
+mod style;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Builds, runs and tests kerntally")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what the build lacks, after saying what
+    Setup,
+    /// Leave the release binary, with its BPF programs inside, at target/release/kerntally
+    Build,
+    /// Set up, build, mount tracefs and bpffs, and start the agent
+    Run {
+        /// Arguments for `kerntally run`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Check the dependency rule, sizes and wording
+    CheckStyle,
+}
+
+fn main() -> ExitCode {
+    match perform(&Arguments::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::locate()?;
+    match task {
+        Task::Setup => setup::ensure(&workspace).map(|_| ExitCode::SUCCESS),
+        Task::Build => build::build(&workspace).map(|_| ExitCode::SUCCESS),
+        Task::Run { arguments } => run::run(&workspace, arguments),
+        Task::CheckStyle => style::run(&workspace),
+    }
+}

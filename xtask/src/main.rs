@@ -17,6 +17,7 @@ mod run;
 mod setup;
 mod style;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Run the conversations on guest kernels
+    Vm(vm::Choice),
     /// Check the dependency rule, sizes and wording
     CheckStyle,
 }
@@ -64,6 +67,7 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Setup => setup::ensure(&workspace).map(|_| ExitCode::SUCCESS),
         Task::Build => build::build(&workspace).map(|_| ExitCode::SUCCESS),
         Task::Run { arguments } => run::run(&workspace, arguments),
+        Task::Vm(choice) => vm::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),
     }
 }

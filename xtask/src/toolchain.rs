@@ -268,7 +268,7 @@ fn install_distribution_compiler(workspace: &Workspace) -> Result<Compiler> {
     let usable =
         compilers.map(|compiler| compiler.and_then(|compiler| with_linker(workspace, compiler)));
     usable
-        .reduce(|first, next| first.or(next))
+        .reduce(Result::or)
         .context("the installed compiler is not in /usr/bin")?
 }
 

@@ -1,0 +1,311 @@
+//! `cargo xtask vm`: the conversations on guest kernels, each back end a kernel offers.
+//!
+//! A guest's exit status proves nothing: only its counted verdict, in agreement with the cases it reported and
+//! with a kernel that stayed silent, is a pass.
+
+mod console;
+mod initramfs;
+mod kernels;
+mod qemu;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::linker::cargo;
+use crate::packages::{Purpose, ensure_program};
+use crate::progress::{Step, seconds};
+use crate::workspace::Workspace;
+use crate::{build, command};
+use console::{CaseResult, Console, Outcome};
+use kernels::{Kernel, LINES, Line};
+use qemu::Guest;
+
+/// Which guests to run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Choice {
+    /// Kernel lines
+    #[arg(long, value_delimiter = ',', value_parser = kernels::parse)]
+    kernel: Vec<Line>,
+    /// Back ends; without it, each that a kernel offers
+    #[arg(long, value_delimiter = ',', value_parser = ["auto", "fexit", "sock-tracepoint"])]
+    backend: Vec<String>,
+    /// Seconds a guest may take
+    #[arg(long, default_value_t = 900)]
+    limit: u64,
+    /// Longer pauses and larger bodies, as on the host
+    #[arg(long)]
+    full: bool,
+    /// Only cases whose names contain one of these words
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+impl Choice {
+    /// Part of the gate: the oldest kernel, which has an object of its own, and a current one.
+    pub(crate) fn subset() -> Self {
+        let lines = LINES
+            .into_iter()
+            .filter(|line| ["5.10", "6.12"].contains(&line.name));
+        Self {
+            kernel: lines.collect(),
+            backend: vec!["fexit".to_owned()],
+            ..Self::matrix()
+        }
+    }
+
+    /// Every kernel with every back end it offers.
+    pub(crate) fn matrix() -> Self {
+        Self {
+            kernel: Vec::new(),
+            backend: Vec::new(),
+            limit: 900,
+            full: false,
+            filter: Vec::new(),
+        }
+    }
+
+    fn pairs(&self) -> Vec<(Line, String)> {
+        let lines = if self.kernel.is_empty() {
+            LINES.to_vec()
+        } else {
+            self.kernel.clone()
+        };
+        let pairs = lines.iter().flat_map(|line| {
+            self.backends(*line)
+                .into_iter()
+                .map(|backend| (*line, backend))
+        });
+        pairs.collect()
+    }
+
+    fn backends(&self, line: Line) -> Vec<String> {
+        if !self.backend.is_empty() {
+            return self.backend.clone();
+        }
+        let offered = if line.sock_tracepoint {
+            &["fexit", "sock-tracepoint"][..]
+        } else {
+            &["fexit"]
+        };
+        offered.iter().map(|name| (*name).to_owned()).collect()
+    }
+}
+
+/// Counts over all guests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+/// Builds the agent and runs the chosen guests.
+pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> Result<ExitCode> {
+    build::build(workspace)?;
+    let tally = guests(workspace, choice)?;
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed, tally.failed, tally.skipped
+    );
+    Ok(if tally.failed == 0 && tally.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the chosen guests with the agent that is already built.
+pub(crate) fn guests(workspace: &Workspace, choice: &Choice) -> Result<Tally> {
+    ensure_program(qemu::PROGRAM, Purpose::Qemu)?;
+    let archive = archive(workspace)?;
+    let mut tally = Tally::default();
+    let mut kernel: Option<Kernel> = None;
+    for (line, backend) in choice.pairs() {
+        let step = Step::begin(format!("guest kernel {}, back end {backend}", line.name));
+        let known = kernel.take().filter(|kernel| kernel.line == line);
+        let fetched = known.map_or_else(|| kernels::fetch(workspace, line), Ok);
+        let result = fetched.and_then(|fetched| {
+            println!("  kernel {}", fetched.release);
+            guest(
+                workspace,
+                choice,
+                kernel.insert(fetched),
+                &backend,
+                &archive,
+            )
+        });
+        let word = match result {
+            Ok((console, outcome)) => add(&mut tally, &console, outcome),
+            Err(error) => {
+                println!("  {error:#}");
+                tally.failed += 1;
+                "failed"
+            }
+        };
+        step.end(word);
+    }
+    Ok(tally)
+}
+
+fn guest(
+    workspace: &Workspace,
+    choice: &Choice,
+    kernel: &Kernel,
+    backend: &str,
+    archive: &Path,
+) -> Result<(Console, Outcome)> {
+    let log = workspace
+        .target("guest")
+        .join(format!("{}-{backend}.log", kernel.line.name));
+    let words = words(choice, backend);
+    let limit = Duration::from_secs(choice.limit);
+    let guest = Guest {
+        kernel,
+        initramfs: archive,
+        words: &words,
+        log: &log,
+        limit,
+    };
+    let (mut console, mut timed_out) = guest.run()?;
+    if !console.started() {
+        // Emulation fails in early boot now and then; nothing of ours has run by then.
+        println!("  the guest never printed its first line; trying once more");
+        (console, timed_out) = guest.run()?;
+    }
+    let outcome = console.outcome(timed_out);
+    if outcome != Outcome::Passed {
+        report(&console, &log, limit);
+    }
+    Ok((console, outcome))
+}
+
+/// What the guest's init runs. Emulated processors are an order of magnitude slower, hence the tolerance.
+fn words(choice: &Choice, backend: &str) -> Vec<String> {
+    let fixed = [
+        "/bin/kerntally-conversations",
+        "--agent",
+        "/bin/kerntally",
+        "--backend",
+        backend,
+    ];
+    let slack = ["--tolerance-us", "20000", "--settle", "60"];
+    let mut words: Vec<String> = fixed.into_iter().chain(slack).map(str::to_owned).collect();
+    if !choice.full {
+        words.push("--quick".to_owned());
+    }
+    words.extend(
+        choice
+            .filter
+            .iter()
+            .map(|filter| format!("--filter={filter}")),
+    );
+    words
+}
+
+fn report(console: &Console, log: &Path, limit: Duration) {
+    println!("  limit {}; console: {}", seconds(limit), log.display());
+    for complaint in console.complaints() {
+        println!("  kernel: {complaint}");
+    }
+}
+
+fn add(tally: &mut Tally, console: &Console, outcome: Outcome) -> &'static str {
+    let count = |result| {
+        console
+            .cases()
+            .iter()
+            .filter(|case| case.result == result)
+            .count()
+    };
+    let failed = count(CaseResult::Failed);
+    tally.passed += count(CaseResult::Passed);
+    tally.skipped += count(CaseResult::Skipped);
+    // A guest that went wrong without a failed case still counts as one failure.
+    tally.failed += if outcome == Outcome::Passed {
+        0
+    } else {
+        failed.max(1)
+    };
+    outcome.name()
+}
+
+/// The guest's root file system with the programs as they stand.
+fn archive(workspace: &Workspace) -> Result<PathBuf> {
+    let step = Step::begin("the guest's root file system");
+    let init = program(workspace, "kerntally-guest", "kerntally-guest-init")?;
+    let conversations = program(workspace, "kerntally-e2e", "kerntally-conversations")?;
+    let directory = workspace.target("guest");
+    std::fs::create_dir_all(&directory)?;
+    let archive = directory.join("initramfs.cpio");
+    let programs = [
+        ("init", init.as_path()),
+        ("bin/kerntally", &workspace.agent()),
+        ("bin/kerntally-conversations", &conversations),
+    ];
+    initramfs::write(&programs, &archive)?;
+    let size = std::fs::metadata(&archive)?.len() / 1024 / 1024;
+    step.end(&format!("{} ({size} MiB)", archive.display()));
+    Ok(archive)
+}
+
+fn program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
+    let mut build = Command::new(cargo());
+    build.current_dir(workspace.root());
+    build.args([
+        "build",
+        "-p",
+        package,
+        "--bin",
+        name,
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    let messages = command::capture(&mut build).with_context(|| format!("building {name}"))?;
+    build::executable(&messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_has_each_back_end_that_a_kernel_offers() {
+        let pairs = Choice::matrix().pairs();
+        let names: Vec<_> = pairs
+            .iter()
+            .map(|(line, backend)| (line.name, backend.as_str()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("5.10", "fexit"),
+                ("6.1", "fexit"),
+                ("6.12", "fexit"),
+                ("6.12", "sock-tracepoint"),
+                ("newest", "fexit"),
+                ("newest", "sock-tracepoint"),
+            ]
+        );
+        assert_eq!(Choice::subset().pairs().len(), 2);
+    }
+
+    #[test]
+    fn a_guest_that_crashed_after_its_cases_is_a_failure() {
+        let mut console = Console::default();
+        for line in [
+            "guest: start x",
+            "case a pass",
+            "Oops: 0002",
+            "guest: verdict passed=1 failed=0 skipped=0",
+        ] {
+            console.line(line);
+        }
+        let mut tally = Tally::default();
+        assert_eq!(add(&mut tally, &console, console.outcome(false)), "crashed");
+        assert_eq!((tally.passed, tally.failed), (1, 1));
+    }
+}

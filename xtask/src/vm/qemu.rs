@@ -1,0 +1,139 @@
+//! One guest under QEMU, without acceleration, under a wall-clock limit.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::console::Console;
+use super::kernels::Kernel;
+
+/// The emulator's program.
+pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
+
+/// A guest to be run.
+#[derive(Debug)]
+pub(crate) struct Guest<'run> {
+    pub(crate) kernel: &'run Kernel,
+    pub(crate) initramfs: &'run Path,
+    /// Words for the guest's init, after `--` on the kernel's command line.
+    pub(crate) words: &'run [String],
+    pub(crate) log: &'run Path,
+    pub(crate) limit: Duration,
+}
+
+/// How long a guest may take to its first line; a boot takes 3 to 8 s when the machine is free.
+const BOOT_LIMIT: Duration = Duration::from_mins(1);
+
+impl Guest<'_> {
+    /// Boots the guest, shows its cases, and returns what its console said and whether it was stopped.
+    pub(crate) fn run(&self) -> Result<(Console, bool)> {
+        let mut child = self
+            .command()
+            .spawn()
+            .with_context(|| format!("starting {PROGRAM}"))?;
+        let watched = self.watch(&mut child);
+        // Whatever was read: no guest outlives its test.
+        let _already_gone = child.kill();
+        child.wait()?;
+        watched
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args([
+            "-accel",
+            "tcg",
+            "-cpu",
+            self.kernel.line.processor,
+            "-smp",
+            "2",
+            "-m",
+            "1G",
+        ]);
+        command.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
+        command
+            .args(["-serial", "stdio"])
+            .arg("-kernel")
+            .arg(&self.kernel.image);
+        command.arg("-initrd").arg(self.initramfs);
+        command.arg("-append").arg(self.kernel_arguments());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        command
+    }
+
+    fn kernel_arguments(&self) -> String {
+        format!(
+            "console=ttyS0 panic=-1 noapic loglevel=5 rdinit=/init -- {}",
+            self.words.join(" ")
+        )
+    }
+
+    fn watch(&self, child: &mut Child) -> Result<(Console, bool)> {
+        let output = child.stdout.take().context("the console is piped")?;
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                if sender
+                    .send(String::from_utf8_lossy(&line).into_owned())
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+        self.read(&lines)
+    }
+
+    fn read(&self, lines: &Receiver<String>) -> Result<(Console, bool)> {
+        let started = Instant::now();
+        let mut log =
+            File::create(self.log).with_context(|| format!("creating {}", self.log.display()))?;
+        let mut console = Console::default();
+        loop {
+            let limit = if console.started() {
+                self.limit
+            } else {
+                BOOT_LIMIT.min(self.limit)
+            };
+            match lines.recv_timeout(limit.saturating_sub(started.elapsed())) {
+                Ok(line) => {
+                    writeln!(log, "{}", line.trim_end())?;
+                    console.line(&line);
+                    if line.starts_with("case ") || line.starts_with("guest: ") {
+                        println!("  {}", line.trim_end());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Ok((console, true)),
+                // A guest that panics or powers off ends QEMU with status 0: only the console counts.
+                Err(RecvTimeoutError::Disconnected) => return Ok((console, false)),
+            }
+            if console.finished() {
+                drain(lines, &mut console, &mut log)?;
+                return Ok((console, false));
+            }
+        }
+    }
+}
+
+/// Takes what still comes while the guest powers off, such as a late complaint.
+fn drain(lines: &Receiver<String>, console: &mut Console, log: &mut File) -> Result<()> {
+    while let Ok(line) = lines.recv_timeout(Duration::from_secs(5)) {
+        writeln!(log, "{}", line.trim_end())?;
+        console.line(&line);
+    }
+    Ok(())
+}

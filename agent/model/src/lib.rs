@@ -3,13 +3,13 @@
 
 mod exchange;
 mod snapshot;
+mod time;
 mod workload;
 
-pub use exchange::{
-    EndReason, Exchange, HttpVersion, ProcessKey, Role, Scheme, SocketKey, Target,
-};
+pub use exchange::{EndReason, Exchange, HttpVersion, ProcessKey, Role, Scheme, SocketKey, Target};
 pub use snapshot::{
     Attribute, AttributeValue, ExponentialHistogram, Instrument, InstrumentSnapshot, Point,
     PointValue, Snapshot, WorkloadSnapshot,
 };
+pub use time::Time;
 pub use workload::{NameSource, Workload};

@@ -1,1 +1,20 @@
-//! Placeholder until the first commit of this crate.
+//! Stages 3 to 6: records in, series out. No I/O, no clocks, no knowledge of kernels or exporters.
+//!
+//! [`stitch::exchange`] makes an exchange of a record; [`Pipeline`] attributes, routes and aggregates it.
+#![forbid(unsafe_code)]
+
+pub mod aggregate;
+pub mod attribute;
+pub mod config;
+mod ledger;
+mod pipeline;
+pub mod route;
+mod services;
+pub mod stitch;
+pub mod traffic;
+
+pub use config::Config;
+pub use ledger::{Ledger, Outcome, ROLES};
+pub use pipeline::{
+    Collection, ExcludedRow, Explanation, Pipeline, ProcessNews, RouteRow, ServiceRow,
+};

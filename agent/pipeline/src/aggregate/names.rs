@@ -1,0 +1,178 @@
+//! Interned values of attributes: methods and server addresses.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+/// Stands for what is not known or has no room.
+const OTHER: &str = "_OTHER";
+
+/// Methods of RFC 9110, PATCH and QUERY.
+const KNOWN_METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
+];
+
+/// Methods that are told by name; the first is `_OTHER`.
+#[derive(Debug)]
+pub(crate) struct Methods {
+    /// Names that were ever known: a number keeps its name.
+    names: Vec<Arc<str>>,
+    /// Which of them are known now.
+    known: Vec<bool>,
+}
+
+impl Methods {
+    /// Those listed, or those of the semantic conventions if none are.
+    pub(crate) fn new(listed: &[String]) -> Self {
+        let mut methods = Self {
+            names: vec![OTHER.into()],
+            known: vec![false],
+        };
+        methods.reload(listed);
+        methods
+    }
+
+    /// Replaces the list.
+    pub(crate) fn reload(&mut self, listed: &[String]) {
+        let listed: Vec<&str> = if listed.is_empty() {
+            KNOWN_METHODS.to_vec()
+        } else {
+            listed.iter().map(String::as_str).collect()
+        };
+        for name in &listed {
+            // A number has to fit the key of a series, which has it plus one.
+            let is_room = self.names.len() + 1 < usize::from(u16::MAX);
+            if is_room && !self.names.iter().any(|known| **known == **name) {
+                self.names.push((*name).into());
+            }
+        }
+        self.known = self
+            .names
+            .iter()
+            .map(|name| listed.contains(&&**name))
+            .collect();
+    }
+
+    /// Number of a method; methods are told apart by case.
+    pub(crate) fn id(&self, method: &str) -> u16 {
+        let found = self
+            .names
+            .iter()
+            .zip(&self.known)
+            .position(|(name, known)| *known && **name == *method);
+        found
+            .and_then(|position| u16::try_from(position).ok())
+            .unwrap_or(0)
+    }
+
+    /// Name of a number.
+    pub(crate) fn name(&self, id: u16) -> Arc<str> {
+        Arc::clone(self.names.get(usize::from(id)).unwrap_or(&self.names[0]))
+    }
+}
+
+/// Number of `_OTHER` among [`Hosts`].
+const OTHER_HOST: u32 = 1;
+
+/// Server addresses of one workload's clients.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    by_name: HashMap<Arc<str>, Host>,
+    last_id: u32,
+    other: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Host {
+    id: u32,
+    last_used_ns: u64,
+}
+
+impl Hosts {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            last_id: OTHER_HOST,
+            other: OTHER.into(),
+        }
+    }
+
+    /// Number and name of an address: `_OTHER` if there are already `limit` others. Numbers are never used
+    /// again, so a series that is about to end cannot be taken for one of a newer address.
+    pub(crate) fn intern(&mut self, name: &str, limit: usize, now_ns: u64) -> (u32, &Arc<str>) {
+        if !self.by_name.contains_key(name) {
+            if self.by_name.len() >= limit || self.last_id == u32::MAX {
+                return (OTHER_HOST, &self.other);
+            }
+            self.last_id += 1;
+            self.by_name.insert(
+                name.into(),
+                Host {
+                    id: self.last_id,
+                    last_used_ns: now_ns,
+                },
+            );
+        }
+        match self.by_name.get_key_value_mut(name) {
+            Some((name, host)) => {
+                host.last_used_ns = now_ns;
+                (host.id, name)
+            }
+            None => (OTHER_HOST, &self.other),
+        }
+    }
+
+    /// Forgets addresses that were last used before.
+    pub(crate) fn expire(&mut self, used_before_ns: u64) {
+        self.by_name
+            .retain(|_, host| host.last_used_ns >= used_before_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_methods_are_other() {
+        let methods = Methods::new(&[]);
+        for name in KNOWN_METHODS {
+            assert_eq!(&*methods.name(methods.id(name)), name);
+        }
+        for name in ["get", "PROPFIND", ""] {
+            assert_eq!(&*methods.name(methods.id(name)), OTHER);
+        }
+    }
+
+    #[test]
+    fn a_list_of_methods_replaces_the_known_ones() {
+        let methods = Methods::new(&["PURGE".to_owned()]);
+        assert_eq!(&*methods.name(methods.id("PURGE")), "PURGE");
+        assert_eq!(&*methods.name(methods.id("GET")), OTHER);
+    }
+
+    #[test]
+    fn numbers_keep_their_names_when_the_list_changes() {
+        let mut methods = Methods::new(&[]);
+        let get = methods.id("GET");
+        methods.reload(&["PURGE".to_owned()]);
+        assert_eq!(methods.id("GET"), 0);
+        assert_eq!(&*methods.name(get), "GET");
+        methods.reload(&[]);
+        assert_eq!(methods.id("GET"), get);
+    }
+
+    #[test]
+    fn addresses_past_the_limit_are_other() {
+        let mut hosts = Hosts::new();
+        let (a, _) = hosts.intern("a", 2, 10);
+        let (b, _) = hosts.intern("b", 2, 20);
+        assert_ne!(a, b);
+        assert_eq!(&**hosts.intern("c", 2, 30).1, OTHER);
+        assert_eq!(hosts.intern("a", 2, 15).0, a);
+        hosts.expire(18);
+        let (c, name) = hosts.intern("c", 2, 40);
+        assert_eq!(&**name, "c");
+        assert!(c != a && c != b);
+    }
+}

@@ -1,0 +1,220 @@
+//! Stage 5: method, path and status in, a route template out. Raw paths and queries end here.
+
+mod pattern;
+mod segment;
+mod tree;
+
+use std::sync::Arc;
+
+use kerntally_wire::TargetForm;
+
+pub use pattern::{PatternError, PatternSet};
+
+use crate::config::{RouteConfig, Unmatched};
+use tree::{Leaf, Tree};
+
+/// Number of a template within its service and role; never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RouteId(pub(crate) u32);
+
+impl RouteId {
+    const WILDCARD: Self = Self(1);
+    const ASTERISK: Self = Self(2);
+    const FIRST: Self = Self(3);
+
+    fn next(self) -> Self {
+        Self(self.0.wrapping_add(1).max(Self::FIRST.0))
+    }
+}
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) target: TargetForm<'a>,
+    pub(crate) target_cut: bool,
+    pub(crate) status: Option<u16>,
+    pub(crate) now_ns: u64,
+}
+
+impl Question<'_> {
+    /// The path as patterns are held against; of a path that was cut nobody knows the end.
+    fn whole_path(&self) -> Option<&str> {
+        let path = self.target.path().filter(|_| !self.target_cut)?;
+        std::str::from_utf8(path).ok()
+    }
+
+    /// Only an answer that says that the path exists may make a template, so that a scanner cannot.
+    fn may_mint(&self) -> bool {
+        !self.target_cut
+            && self
+                .status
+                .is_some_and(|status| !(400..500).contains(&status))
+    }
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    /// There is no route to speak of.
+    Absent,
+    /// This one.
+    Template(RouteId, &'a Arc<str>),
+}
+
+/// Where a template comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteSource {
+    /// The configuration.
+    Pattern,
+    /// Learnt from paths.
+    Learnt,
+    /// The stand-in for what may not make a template.
+    Wildcard,
+}
+
+/// A template with what it absorbed since the agent started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteUse {
+    /// The template.
+    pub template: Arc<str>,
+    /// Where it comes from.
+    pub source: RouteSource,
+    /// Exchanges that took it.
+    pub exchanges: u64,
+}
+
+/// The templates of one service and role.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    config: RouteConfig,
+    patterns: Vec<Leaf>,
+    wildcard: Leaf,
+    asterisk: Leaf,
+    tree: Tree,
+    next_id: RouteId,
+}
+
+impl Routes {
+    pub(crate) fn new(config: &RouteConfig) -> Self {
+        Self::starting_at(config, RouteId::FIRST)
+    }
+
+    /// Templates of another configuration in place of these: what was learnt is forgotten, but no number is used
+    /// again.
+    pub(crate) fn renewed(&self, config: &RouteConfig) -> Self {
+        Self::starting_at(config, self.next_id)
+    }
+
+    fn starting_at(config: &RouteConfig, mut next_id: RouteId) -> Self {
+        let leaf = |id, template: &Arc<str>| Leaf {
+            id,
+            template: Arc::clone(template),
+            last_used_ns: 0,
+            exchanges: 0,
+        };
+        let mut patterns = Vec::new();
+        for template in config.patterns.templates() {
+            patterns.push(leaf(next_id, template));
+            next_id = next_id.next();
+        }
+        Self {
+            patterns,
+            wildcard: leaf(RouteId::WILDCARD, &"/**".into()),
+            asterisk: leaf(RouteId::ASTERISK, &"*".into()),
+            tree: Tree::new(config.max_per_service),
+            config: config.clone(),
+            next_id,
+        }
+    }
+
+    /// Whether an exchange is not to be tallied. A path that was cut may be another's beginning: it is not ignored.
+    pub(crate) fn ignores(&self, question: &Question<'_>) -> bool {
+        !self.config.ignore.is_empty()
+            && question
+                .whole_path()
+                .is_some_and(|path| self.config.ignore.find(path).is_some())
+    }
+
+    /// The route of an exchange.
+    pub(crate) fn route(&mut self, question: &Question<'_>) -> Route<'_> {
+        let Some(path) = question.target.path() else {
+            return self.without_path(question);
+        };
+        if let Some(path) = question.whole_path()
+            && let Some((position, _)) = self.config.patterns.find(path)
+        {
+            return self.patterns[position].taken(question);
+        }
+        match self.config.unmatched {
+            Unmatched::Absent => Route::Absent,
+            Unmatched::Wildcard => self.wildcard.taken(question),
+            Unmatched::Heuristic => self.learnt(path, question),
+        }
+    }
+
+    /// Forgets templates that were last used before.
+    pub(crate) fn expire(&mut self, used_before_ns: u64) {
+        self.tree.expire(used_before_ns);
+    }
+
+    /// Number of learnt templates.
+    pub(crate) fn learnt_len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Templates that absorbed something.
+    pub(crate) fn uses(&self) -> Vec<RouteUse> {
+        let mut uses = Vec::new();
+        let mut push = |leaf: &Leaf, source| {
+            if leaf.exchanges > 0 {
+                let template = Arc::clone(&leaf.template);
+                uses.push(RouteUse {
+                    template,
+                    source,
+                    exchanges: leaf.exchanges,
+                });
+            }
+        };
+        self.patterns
+            .iter()
+            .for_each(|leaf| push(leaf, RouteSource::Pattern));
+        self.tree
+            .for_each(&mut |leaf| push(leaf, RouteSource::Learnt));
+        push(&self.asterisk, RouteSource::Learnt);
+        push(&self.wildcard, RouteSource::Wildcard);
+        uses
+    }
+
+    fn learnt(&mut self, path: &[u8], question: &Question<'_>) -> Route<'_> {
+        // Looked up twice at most: the borrow checker does not let the first answer out of a branch.
+        let is_known = !question.target_cut && self.tree.find(path).is_some();
+        let leaf = if is_known {
+            self.tree.find(path)
+        } else if question.may_mint() {
+            self.tree.mint(path, &mut self.next_id)
+        } else {
+            None
+        };
+        leaf.unwrap_or(&mut self.wildcard).taken(question)
+    }
+
+    fn without_path(&mut self, question: &Question<'_>) -> Route<'_> {
+        match (question.target, self.config.unmatched) {
+            // A tunnel has no path; its target is an address.
+            (TargetForm::Authority { .. }, _) | (_, Unmatched::Absent) => Route::Absent,
+            (TargetForm::Asterisk, Unmatched::Heuristic) => self.asterisk.taken(question),
+            _ => self.wildcard.taken(question),
+        }
+    }
+}
+
+impl Leaf {
+    fn taken(&mut self, question: &Question<'_>) -> Route<'_> {
+        self.last_used_ns = question.now_ns;
+        self.exchanges += 1;
+        Route::Template(self.id, &self.template)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! The services that are watched, each with what it has learnt, and the cache of verdicts.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use kerntally_model::{ProcessKey, Role, Workload};
+
+use crate::aggregate::Hosts;
+use crate::attribute::{Candidate, ExcludeReason, ProcessSource, Processes, Rules, Verdict, other};
+use crate::config::{Config, RouteConfig, StatusMode};
+use crate::route::Routes;
+
+/// Verdicts that are remembered; all are dropped when there are more.
+const VERDICTS: usize = 16_384;
+
+/// Slot of the service that stands for what has no name or no room.
+pub(crate) const OTHER: u32 = 0;
+
+/// What the configuration says about one service.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) routes: RouteConfig,
+    pub(crate) status: StatusMode,
+    pub(crate) per_service: usize,
+    pub(crate) hosts: usize,
+}
+
+/// A watched service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) workload: Arc<Workload>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) server_routes: Routes,
+    pub(crate) client_routes: Routes,
+    pub(crate) hosts: Hosts,
+    pub(crate) exchanges: [u64; 2],
+    pub(crate) last_used_ns: u64,
+    /// Configuration that the settings are of.
+    epoch: u64,
+}
+
+/// A cached verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Watched, as part of the service in this slot.
+    Watch(u32),
+    /// Not watched.
+    Exclude(ExcludeReason),
+}
+
+type VerdictKey = (ProcessKey, u16, Role);
+
+/// Namespace, name, version and environment: processes that agree in them are one service.
+type Identity = (String, Option<String>, Option<String>, Option<String>);
+
+/// All services.
+#[derive(Debug)]
+pub(crate) struct Services {
+    rules: Rules,
+    processes: Processes,
+    by_rule: Vec<Arc<Settings>>,
+    default_settings: Arc<Settings>,
+    max_services: usize,
+    epoch: u64,
+    slots: Vec<Option<Service>>,
+    by_identity: HashMap<Identity, u32>,
+    verdicts: HashMap<VerdictKey, Standing>,
+}
+
+impl Services {
+    pub(crate) fn new(config: &Config, source: Box<dyn ProcessSource>) -> Self {
+        let default_settings = Arc::new(settings(config, None));
+        let stand_in = Service::new(Arc::new(other()), &default_settings, 0);
+        Self {
+            rules: Rules::new(config),
+            processes: Processes::new(source),
+            by_rule: by_rule(config),
+            default_settings,
+            max_services: config.cardinality.services,
+            epoch: 0,
+            slots: vec![Some(stand_in)],
+            by_identity: HashMap::new(),
+            verdicts: HashMap::new(),
+        }
+    }
+
+    /// Takes a new configuration over; services keep what they have learnt unless their settings changed.
+    pub(crate) fn reload(&mut self, config: &Config) {
+        self.rules = Rules::new(config);
+        self.by_rule = by_rule(config);
+        self.default_settings = Arc::new(settings(config, None));
+        self.max_services = config.cardinality.services;
+        self.epoch += 1;
+        self.verdicts.clear();
+        let default_settings = Arc::clone(&self.default_settings);
+        if let Some(stand_in) = &mut self.slots[OTHER as usize] {
+            stand_in.apply(&default_settings, self.epoch);
+        }
+    }
+
+    /// Standing of an exchange; the cached one if there is one.
+    pub(crate) fn standing(&mut self, process: ProcessKey, port: u16, role: Role) -> Standing {
+        let port = if self.rules.asks_for_port() { port } else { 0 };
+        let key = (process, port, role);
+        if let Some(standing) = self.verdicts.get(&key) {
+            return *standing;
+        }
+        let standing = match self.verdict(process, port, role) {
+            Verdict::Exclude(reason) => Standing::Exclude(reason),
+            Verdict::Watch { workload, rule } => Standing::Watch(self.enter(workload, rule)),
+        };
+        if self.verdicts.len() >= VERDICTS {
+            self.verdicts.clear();
+        }
+        self.verdicts.insert(key, standing);
+        standing
+    }
+
+    /// What the rules say, past the cache.
+    pub(crate) fn verdict(&mut self, process: ProcessKey, port: u16, role: Role) -> Verdict {
+        let facts = self.processes.facts(process);
+        self.rules.verdict(
+            &Candidate {
+                facts,
+                pid: process.tgid,
+                port,
+            },
+            role,
+        )
+    }
+
+    pub(crate) fn processes(&mut self) -> &mut Processes {
+        &mut self.processes
+    }
+
+    /// Forgets what was decided about a process.
+    pub(crate) fn undecide(&mut self, process: ProcessKey) {
+        self.verdicts.retain(|(key, _, _), _| *key != process);
+    }
+
+    pub(crate) fn service(&self, slot: u32) -> Option<&Service> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    pub(crate) fn service_mut(&mut self, slot: u32) -> Option<&mut Service> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// All services with their slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Service)> {
+        (0..)
+            .zip(&self.slots)
+            .filter_map(|(slot, service)| Some((slot, service.as_ref()?)))
+    }
+
+    /// Verdicts in the cache.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (ProcessKey, u16, Role, Standing)> + '_ {
+        self.verdicts
+            .iter()
+            .map(|((process, port, role), standing)| (*process, *port, *role, *standing))
+    }
+
+    /// Forgets what was last used before: templates, addresses, services without series, and processes that
+    /// ended. Returns the slots that became free.
+    pub(crate) fn expire(&mut self, used_before_ns: u64, with_series: &HashSet<u32>) -> Vec<u32> {
+        let mut freed = Vec::new();
+        for (slot, place) in (0..).zip(&mut self.slots) {
+            let Some(service) = place else { continue };
+            service.server_routes.expire(used_before_ns);
+            service.client_routes.expire(used_before_ns);
+            service.hosts.expire(used_before_ns);
+            if slot != OTHER
+                && service.last_used_ns < used_before_ns
+                && !with_series.contains(&slot)
+            {
+                *place = None;
+                freed.push(slot);
+            }
+        }
+        if !freed.is_empty() {
+            self.by_identity.retain(|_, slot| !freed.contains(slot));
+            self.verdicts.clear();
+        }
+        if self.processes.on_collection() {
+            let processes = &self.processes;
+            self.verdicts
+                .retain(|(process, _, _), _| processes.is_known(*process));
+        }
+        freed
+    }
+
+    /// Slot of a workload; [`OTHER`] if nothing is known of it or there is no room.
+    fn enter(&mut self, workload: Workload, rule: Option<usize>) -> u32 {
+        if workload.name == crate::attribute::OTHER_SERVICE {
+            return OTHER;
+        }
+        let settings = rule
+            .and_then(|rule| self.by_rule.get(rule))
+            .unwrap_or(&self.default_settings);
+        let settings = Arc::clone(settings);
+        let identity = identity(&workload);
+        if let Some(slot) = self.by_identity.get(&identity).copied() {
+            let epoch = self.epoch;
+            if let Some(service) = self.service_mut(slot) {
+                service.apply(&settings, epoch);
+            }
+            return slot;
+        }
+        if self.by_identity.len() >= self.max_services {
+            return OTHER;
+        }
+        let service = Service::new(Arc::new(workload), &settings, self.epoch);
+        let slot = self.free_slot();
+        self.slots[slot as usize] = Some(service);
+        self.by_identity.insert(identity, slot);
+        slot
+    }
+
+    fn free_slot(&mut self) -> u32 {
+        let free = (0..)
+            .zip(&self.slots)
+            .find(|(_, service)| service.is_none());
+        if let Some((slot, _)) = free {
+            return slot;
+        }
+        self.slots.push(None);
+        u32::try_from(self.slots.len() - 1).unwrap_or(OTHER)
+    }
+}
+
+impl Service {
+    fn new(workload: Arc<Workload>, settings: &Arc<Settings>, epoch: u64) -> Self {
+        Self {
+            workload,
+            server_routes: Routes::new(&settings.routes),
+            client_routes: Routes::new(&settings.routes),
+            hosts: Hosts::new(),
+            exchanges: [0; 2],
+            last_used_ns: 0,
+            settings: Arc::clone(settings),
+            epoch,
+        }
+    }
+
+    /// Of the rules that name the same service, the first to be used since the last reload counts.
+    fn apply(&mut self, settings: &Arc<Settings>, epoch: u64) {
+        if self.epoch == epoch {
+            return;
+        }
+        self.epoch = epoch;
+        if self.settings.routes != settings.routes {
+            self.server_routes = self.server_routes.renewed(&settings.routes);
+            self.client_routes = self.client_routes.renewed(&settings.routes);
+        }
+        self.settings = Arc::clone(settings);
+    }
+}
+
+fn identity(workload: &Workload) -> Identity {
+    (
+        workload.name.clone(),
+        workload.namespace.clone(),
+        workload.version.clone(),
+        workload.environment.clone(),
+    )
+}
+
+fn by_rule(config: &Config) -> Vec<Arc<Settings>> {
+    (0..config.services.len())
+        .map(|rule| Arc::new(settings(config, Some(rule))))
+        .collect()
+}
+
+fn settings(config: &Config, rule: Option<usize>) -> Settings {
+    let rule = rule.and_then(|rule| config.services.get(rule));
+    Settings {
+        routes: rule
+            .and_then(|rule| rule.routes.clone())
+            .unwrap_or_else(|| config.routes.clone()),
+        status: rule.and_then(|rule| rule.status).unwrap_or(config.status),
+        per_service: rule
+            .and_then(|rule| rule.per_service)
+            .unwrap_or(config.cardinality.per_service),
+        hosts: rule
+            .and_then(|rule| rule.hosts_per_service)
+            .unwrap_or(config.cardinality.hosts_per_service),
+    }
+}

@@ -1,0 +1,98 @@
+//! Stage 3: a record of the ring in, an [`Exchange`] out.
+//!
+//! The kernel side pairs requests with their responses, pipelined ones included, and sends one record per
+//! exchange; so for HTTP/1 this stage only reads the kept head. What the kernel cannot pair (streams of
+//! HTTP/2) gets its pairing here.
+
+use std::net::SocketAddr;
+
+use kerntally_abi::{ExchangeRecord, flag, role};
+use kerntally_model::{
+    EndReason, Exchange, HttpVersion, ProcessKey, Role, Scheme, SocketKey, Target,
+};
+use kerntally_wire::{RequestHead, Version};
+
+/// A record of the ring, checked as far as stage 1 checks it.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The fixed part.
+    pub record: &'a ExchangeRecord,
+    /// Why the exchange ended.
+    pub end: kerntally_abi::EndReason,
+    /// This end of the connection; `None` on Unix sockets.
+    pub local: Option<SocketAddr>,
+    /// The other end; `None` on Unix sockets.
+    pub remote: Option<SocketAddr>,
+    /// Kept bytes of the request head; empty if none were kept.
+    pub head: &'a [u8],
+}
+
+/// Reads the head of a record; a head that cannot be read makes a degraded exchange, never a lost one.
+pub fn exchange<'a>(input: &Input<'a>) -> Exchange<'a> {
+    let record = input.record;
+    let not_kept = record.flags & flag::HEAD_NOT_KEPT != 0;
+    let head = if not_kept {
+        None
+    } else {
+        RequestHead::parse(input.head).ok()
+    };
+    let version = match head.map(|head| head.version) {
+        Some(Version::Known(version)) => version,
+        _ if record.version_minor == 0 => HttpVersion::Http10,
+        _ => HttpVersion::Http11,
+    };
+    Exchange {
+        role: if record.role == role::CLIENT {
+            Role::Client
+        } else {
+            Role::Server
+        },
+        process: ProcessKey {
+            tgid: record.tgid,
+            start_ns: record.process_start_ns,
+        },
+        socket: SocketKey {
+            pointer: record.socket,
+            inode: record.inode,
+        },
+        method: head.map_or("", |head| head.method),
+        target: head.map_or(
+            Target {
+                bytes: &[],
+                cut: true,
+            },
+            |head| Target {
+                bytes: head.target,
+                cut: head.target_cut,
+            },
+        ),
+        version,
+        scheme: Scheme::Http,
+        peer: input.remote,
+        local: input.local,
+        host: head.and_then(|head| head.host()),
+        status: (record.status != 0).then_some(record.status),
+        start_ns: record.start_ns,
+        end_ns: record.end_ns.max(record.start_ns),
+        request_bytes: record.request_bytes,
+        response_bytes: record.response_bytes,
+        head: input.head,
+        end_reason: end_reason(input.end),
+        // Bytes that no hook saw may have been the rest: nothing says that the response was cut short.
+        complete: record.flags & (flag::RESPONSE_COMPLETE | flag::UNSEEN_BYTES) != 0,
+        degraded: head.is_none(),
+    }
+}
+
+fn end_reason(end: kerntally_abi::EndReason) -> EndReason {
+    match end {
+        kerntally_abi::EndReason::Framing => EndReason::Framing,
+        kerntally_abi::EndReason::NextRequest => EndReason::NextRequest,
+        kerntally_abi::EndReason::LocalClose => EndReason::LocalClose,
+        kerntally_abi::EndReason::PeerClose => EndReason::PeerClose,
+        kerntally_abi::EndReason::Reset => EndReason::Reset,
+        kerntally_abi::EndReason::Exit => EndReason::Exit,
+        kerntally_abi::EndReason::Cut => EndReason::Cut,
+        kerntally_abi::EndReason::Detached => EndReason::Detached,
+    }
+}

@@ -1,1 +1,18 @@
-//! Placeholder until the first commit of this crate.
+//! Stage 7: a snapshot goes in; OTLP by gRPC or HTTP, OTLP lines in a file and a table on the terminal come out.
+//!
+//! This is the only crate that knows OpenTelemetry's own crates; the agent's own health leaves through their SDK.
+#![forbid(unsafe_code)]
+
+pub mod console;
+pub mod encode;
+pub mod endpoint;
+pub mod file;
+pub mod push;
+pub mod resource;
+pub mod selfmetrics;
+pub mod semconv;
+
+pub use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+
+/// Version of the agent, as resources, scopes and the user agent say it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,222 @@
+//! OTLP over HTTP/1.1 with protobuf bodies.
+
+use std::{
+    error::Error as _,
+    io::Write as _,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use flate2::{Compression as Level, write::GzEncoder};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use prost::Message as _;
+
+use super::{
+    Accepted, ExportMetricsServiceRequest, PushError, RESPONSE_BYTES, Refusal, Retry, printable,
+    transport, user_agent,
+};
+use crate::endpoint::{Compression, Endpoint, OtlpSettings};
+
+const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+
+/// Idle connections are closed after this, before most servers do it in the middle of a request.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+#[derive(Clone, Debug)]
+pub(crate) struct HttpTransport {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    compression: Compression,
+}
+
+/// An answer, read in full.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A request body, ready to be sent more than once.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
+    bytes: Bytes,
+    gzip: bool,
+}
+
+impl HttpTransport {
+    pub(crate) fn new(settings: &OtlpSettings) -> Result<Self, transport::TlsError> {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(1)
+            .build(transport::connector(settings)?);
+        let headers = settings
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()));
+        Ok(Self {
+            client,
+            endpoint: settings.endpoint.clone(),
+            headers: headers.collect(),
+            compression: settings.compression,
+        })
+    }
+
+    pub(super) fn body(&self, message: &ExportMetricsServiceRequest) -> Body {
+        let plain = message.encode_to_vec();
+        let packed = match self.compression {
+            Compression::Gzip => gzip(&plain),
+            Compression::None => None,
+        };
+        let gzip = packed.is_some();
+        Body {
+            bytes: packed.unwrap_or(plain).into(),
+            gzip,
+        }
+    }
+
+    pub(super) async fn send(&self, body: Body) -> Result<Accepted, Refusal> {
+        let mut request = Request::new(body.bytes);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.endpoint.uri().clone();
+        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        if body.gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        self.judge(&self.exchange(request).await?)
+    }
+
+    /// Sends any request and reads its answer, which is bounded.
+    pub(crate) async fn exchange(&self, mut request: Request<Bytes>) -> Result<Answer, Refusal> {
+        if let Ok(agent) = HeaderValue::from_str(&user_agent()) {
+            request.headers_mut().insert(header::USER_AGENT, agent);
+        }
+        let response = self.client.request(request.map(Full::new)).await;
+        let response = response.map_err(|error| {
+            let reason = error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            connection_failed(&reason)
+        })?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, RESPONSE_BYTES).collect().await;
+        let body = body.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Refusal {
+                    error: PushError::ResponseTooLarge,
+                    retry: Retry::Never,
+                }
+            } else {
+                connection_failed(&error.to_string())
+            }
+        })?;
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        })
+    }
+
+    fn judge(&self, answer: &Answer) -> Result<Accepted, Refusal> {
+        if answer.status.is_success() {
+            return self.read_success(answer);
+        }
+        let error = PushError::Http {
+            status: answer.status.as_u16(),
+            message: error_message(answer),
+        };
+        Err(Refusal {
+            error,
+            retry: retry_of(answer, SystemTime::now()),
+        })
+    }
+
+    fn read_success(&self, answer: &Answer) -> Result<Accepted, Refusal> {
+        if answer.body.is_empty() {
+            return Ok(Accepted::default());
+        }
+        let response = match content_type(answer) {
+            PROTOBUF | "" => ExportMetricsServiceResponse::decode(answer.body.clone())
+                .map_err(|error| error.to_string()),
+            JSON => serde_json::from_slice::<ExportMetricsServiceResponse>(&answer.body)
+                .map_err(|error| error.to_string()),
+            other => Err(format!("content type {}", printable(other))),
+        };
+        response.map(Accepted::from).map_err(|reason| Refusal {
+            error: PushError::NotOtlp {
+                endpoint: self.endpoint.to_string(),
+                reason,
+            },
+            retry: Retry::Never,
+        })
+    }
+}
+
+fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Level::default());
+    encoder.write_all(plain).ok()?;
+    encoder.finish().ok()
+}
+
+fn connection_failed(reason: &str) -> Refusal {
+    Refusal {
+        error: PushError::Connection {
+            reason: printable(reason),
+        },
+        retry: Retry::Backoff,
+    }
+}
+
+fn content_type(answer: &Answer) -> &str {
+    let value = answer.headers.get(header::CONTENT_TYPE);
+    let text = value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+/// <https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes>
+fn retry_of(answer: &Answer, now: SystemTime) -> Retry {
+    match answer.status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => {
+            retry_after(&answer.headers, now).map_or(Retry::Backoff, Retry::After)
+        }
+        _ => Retry::Never,
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// Errors carry a `google.rpc.Status`, or text.
+fn error_message(answer: &Answer) -> String {
+    if content_type(answer) == PROTOBUF {
+        return tonic_types::Status::decode(answer.body.clone())
+            .map(|status| printable(&status.message))
+            .unwrap_or_default();
+    }
+    printable(&String::from_utf8_lossy(
+        answer.body.get(..1024).unwrap_or(&answer.body),
+    ))
+}

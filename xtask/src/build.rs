@@ -145,14 +145,29 @@ pub(crate) fn executable(messages: &str) -> Result<PathBuf> {
     }
 }
 
-/// Programs that cargo's messages name, in the order they were built.
-pub(crate) fn executables(messages: &str) -> Vec<PathBuf> {
+fn executables(messages: &str) -> Vec<PathBuf> {
+    artifacts(messages)
+        .filter_map(|value| executable_of(&value))
+        .collect()
+}
+
+fn artifacts(messages: &str) -> impl Iterator<Item = serde_json::Value> + '_ {
     let values = messages
         .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let artifacts = values.filter(|value| value["reason"] == "compiler-artifact");
-    artifacts
-        .filter_map(|value| value["executable"].as_str().map(PathBuf::from))
+        .filter_map(|line| serde_json::from_str(line).ok());
+    values.filter(|value: &serde_json::Value| value["reason"] == "compiler-artifact")
+}
+
+fn executable_of(artifact: &serde_json::Value) -> Option<PathBuf> {
+    artifact["executable"].as_str().map(PathBuf::from)
+}
+
+/// Test programs that cargo's messages name, without the ordinary programs built beside them.
+pub(crate) fn test_programs(messages: &str) -> Vec<PathBuf> {
+    let tested = |value: &serde_json::Value| value["profile"]["test"] == true;
+    artifacts(messages)
+        .filter(tested)
+        .filter_map(|value| executable_of(&value))
         .collect()
 }
 
@@ -182,6 +197,13 @@ not json
         );
         assert!(executable("").is_err());
         assert!(executable(&format!("{MESSAGES}\n{MESSAGES}")).is_err());
+    }
+
+    #[test]
+    fn test_programs_are_told_from_ordinary_ones() {
+        let messages = r#"{"reason":"compiler-artifact","executable":"/t/tool","profile":{"test":false}}
+{"reason":"compiler-artifact","executable":"/t/deps/suite-1","profile":{"test":true}}"#;
+        assert_eq!(test_programs(messages), [PathBuf::from("/t/deps/suite-1")]);
     }
 
     #[test]

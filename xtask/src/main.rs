@@ -9,6 +9,8 @@
 
 mod build;
 mod command;
+mod gate;
+mod image;
 mod linker;
 mod mounts;
 mod packages;
@@ -45,10 +47,18 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Run the gate: everything that fits thirty minutes on two cores
+    Test {
+        /// Run everything there is, the whole guest kernel matrix included
+        #[arg(long)]
+        all: bool,
+    },
     /// Run the conversations on guest kernels
     Vm(vm::Choice),
     /// Check the dependency rule, sizes and wording
     CheckStyle,
+    /// Write a container image as an OCI archive, without a container engine
+    Image(image::Choice),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +77,9 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Setup => setup::ensure(&workspace).map(|_| ExitCode::SUCCESS),
         Task::Build => build::build(&workspace).map(|_| ExitCode::SUCCESS),
         Task::Run { arguments } => run::run(&workspace, arguments),
+        Task::Test { all } => Ok(gate::run(&workspace, *all)),
         Task::Vm(choice) => vm::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),
+        Task::Image(choice) => image::run(&workspace, choice).map(|()| ExitCode::SUCCESS),
     }
 }

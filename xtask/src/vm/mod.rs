@@ -21,6 +21,7 @@ use crate::progress::{Step, seconds};
 use crate::workspace::Workspace;
 use crate::{build, command};
 use console::{CaseResult, Console, Outcome};
+pub(crate) use initramfs::shared_libraries;
 use kernels::{Kernel, LINES, Line};
 use qemu::Guest;
 
@@ -95,7 +96,7 @@ impl Choice {
     }
 }
 
-/// Counts over all guests.
+/// Counts of cases.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) passed: usize,
@@ -103,10 +104,21 @@ pub(crate) struct Tally {
     pub(crate) skipped: usize,
 }
 
+/// What came of all guests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guests {
+    pub(crate) tally: Tally,
+    /// Cases that failed, and guests that went wrong, by name.
+    pub(crate) failures: Vec<String>,
+}
+
 /// Builds the agent and runs the chosen guests.
 pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> Result<ExitCode> {
     build::build(workspace)?;
-    let tally = guests(workspace, choice)?;
+    let Guests { tally, failures } = guests(workspace, choice)?;
+    for failure in failures {
+        println!("failed: {failure}");
+    }
     println!(
         "{} passed, {} failed, {} skipped",
         tally.passed, tally.failed, tally.skipped
@@ -118,14 +130,20 @@ pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> Result<ExitCode> {
     })
 }
 
+/// Whether guests can be run here at all, once the emulator is installed.
+pub(crate) fn possible() -> Result<()> {
+    ensure_program(qemu::PROGRAM, Purpose::Qemu)
+}
+
 /// Runs the chosen guests with the agent that is already built.
-pub(crate) fn guests(workspace: &Workspace, choice: &Choice) -> Result<Tally> {
-    ensure_program(qemu::PROGRAM, Purpose::Qemu)?;
+pub(crate) fn guests(workspace: &Workspace, choice: &Choice) -> Result<Guests> {
+    possible()?;
     let archive = archive(workspace)?;
-    let mut tally = Tally::default();
+    let mut guests = Guests::default();
     let mut kernel: Option<Kernel> = None;
     for (line, backend) in choice.pairs() {
-        let step = Step::begin(format!("guest kernel {}, back end {backend}", line.name));
+        let name = format!("guest kernel {}, back end {backend}", line.name);
+        let step = Step::begin(&name);
         let known = kernel.take().filter(|kernel| kernel.line == line);
         let fetched = known.map_or_else(|| kernels::fetch(workspace, line), Ok);
         let result = fetched.and_then(|fetched| {
@@ -139,16 +157,17 @@ pub(crate) fn guests(workspace: &Workspace, choice: &Choice) -> Result<Tally> {
             )
         });
         let word = match result {
-            Ok((console, outcome)) => add(&mut tally, &console, outcome),
+            Ok((console, outcome)) => guests.add(&name, &console, outcome),
             Err(error) => {
                 println!("  {error:#}");
-                tally.failed += 1;
+                guests.tally.failed += 1;
+                guests.failures.push(format!("{name}: {error:#}"));
                 "failed"
             }
         };
         step.end(word);
     }
-    Ok(tally)
+    Ok(guests)
 }
 
 fn guest(
@@ -213,24 +232,31 @@ fn report(console: &Console, log: &Path, limit: Duration) {
     }
 }
 
-fn add(tally: &mut Tally, console: &Console, outcome: Outcome) -> &'static str {
-    let count = |result| {
-        console
+impl Guests {
+    fn add(&mut self, name: &str, console: &Console, outcome: Outcome) -> &'static str {
+        let count = |result| {
+            console
+                .cases()
+                .iter()
+                .filter(|case| case.result == result)
+                .count()
+        };
+        self.tally.passed += count(CaseResult::Passed);
+        self.tally.skipped += count(CaseResult::Skipped);
+        self.tally.failed += count(CaseResult::Failed);
+        let failed = console
             .cases()
             .iter()
-            .filter(|case| case.result == result)
-            .count()
-    };
-    let failed = count(CaseResult::Failed);
-    tally.passed += count(CaseResult::Passed);
-    tally.skipped += count(CaseResult::Skipped);
-    // A guest that went wrong without a failed case still counts as one failure.
-    tally.failed += if outcome == Outcome::Passed {
-        0
-    } else {
-        failed.max(1)
-    };
-    outcome.name()
+            .filter(|case| case.result == CaseResult::Failed);
+        self.failures
+            .extend(failed.map(|case| format!("{name}: {}", case.name)));
+        // A guest that went wrong without a failed case still counts as one failure.
+        if outcome != Outcome::Passed && count(CaseResult::Failed) == 0 {
+            self.tally.failed += 1;
+            self.failures.push(format!("{name}: {}", outcome.name()));
+        }
+        outcome.name()
+    }
 }
 
 /// The guest's root file system with the programs as they stand.
@@ -304,8 +330,9 @@ mod tests {
         ] {
             console.line(line);
         }
-        let mut tally = Tally::default();
-        assert_eq!(add(&mut tally, &console, console.outcome(false)), "crashed");
-        assert_eq!((tally.passed, tally.failed), (1, 1));
+        let mut guests = Guests::default();
+        assert_eq!(guests.add("g", &console, console.outcome(false)), "crashed");
+        assert_eq!((guests.tally.passed, guests.tally.failed), (1, 1));
+        assert_eq!(guests.failures, ["g: crashed"]);
     }
 }

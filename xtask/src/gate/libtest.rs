@@ -1,0 +1,105 @@
+//! Reads the output of Rust's test harness: counts, names of failures, reasons of skips.
+
+use crate::vm::Tally;
+
+/// What a test program printed.
+#[derive(Debug, Default)]
+pub(crate) struct Suite {
+    tally: Tally,
+    /// Test programs that printed their closing line.
+    closed: usize,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Suite {
+    /// Takes one line of output.
+    pub(crate) fn line(&mut self, line: &str) {
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            self.closed += 1;
+            for part in rest.split([';', '.']) {
+                self.count(part);
+            }
+        } else if let Some(rest) = line.strip_prefix("test ") {
+            self.test(rest);
+        } else if let Some(reason) = line.trim_start().strip_prefix("skipped: ") {
+            // Printed by tests that find out while running; the harness counts these as passed.
+            self.skipped.push(reason.to_owned());
+            self.tally.skipped += 1;
+            self.tally.passed = self.tally.passed.saturating_sub(1);
+        }
+    }
+
+    fn count(&mut self, part: &str) {
+        let mut words = part.split_whitespace();
+        let (Some(number), Some(what)) = (words.next(), words.next()) else {
+            return;
+        };
+        let Ok(number) = number.parse::<usize>() else {
+            return;
+        };
+        match what {
+            "passed" => self.tally.passed += number,
+            "failed" => self.tally.failed += number,
+            "ignored" => self.tally.skipped += number,
+            _ => {}
+        }
+    }
+
+    fn test(&mut self, rest: &str) {
+        let Some((name, result)) = rest.split_once(" ... ") else {
+            return;
+        };
+        if result.starts_with("FAILED") {
+            self.failed.push(name.to_owned());
+        } else if let Some(reason) = result.strip_prefix("ignored") {
+            self.skipped
+                .push(format!("{name}{}", reason.replace(", ", ": ")));
+        }
+    }
+
+    /// The counts.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Test programs that ran to their end.
+    pub(crate) fn closed(&self) -> usize {
+        self.closed
+    }
+
+    /// Names of the tests that failed.
+    pub(crate) fn failed(&self) -> &[String] {
+        &self.failed
+    }
+
+    /// Tests that were not run, with their reasons.
+    pub(crate) fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_several_programs_add_up() {
+        let mut suite = Suite::default();
+        for line in [
+            "running 3 tests",
+            "test a::splits ... ok",
+            "test b ... FAILED",
+            "test c ... ignored, needs a second network",
+            "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 0.00s",
+        ] {
+            suite.line(line);
+        }
+        let tally = suite.tally();
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (8, 1, 1));
+        assert_eq!(suite.closed(), 2);
+        assert_eq!(suite.failed(), ["b"]);
+        assert_eq!(suite.skipped(), ["c: needs a second network"]);
+    }
+}

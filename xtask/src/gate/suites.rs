@@ -1,0 +1,159 @@
+//! Steps made of many cases: tests that need no privileges, tests that need root, guest kernels.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::Report;
+use super::libtest::Suite;
+use crate::build;
+use crate::command;
+use crate::linker::cargo;
+use crate::vm;
+use crate::workspace::Workspace;
+
+/// Seconds after which a test program is stopped: none may hold the gate up for ever.
+const UNIT_LIMIT: u32 = 900;
+const END_TO_END_LIMIT: u32 = 900;
+const END_TO_END_LIMIT_ALL: u32 = 2400;
+
+/// Everything that needs neither root nor a kernel.
+pub(crate) fn unit(workspace: &Workspace, report: &mut Report) -> Result<()> {
+    let mut tests = Command::new("timeout");
+    tests
+        .current_dir(workspace.root())
+        .args(["-k", "10", &UNIT_LIMIT.to_string()])
+        .arg(cargo());
+    tests.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "kerntally-e2e",
+        "--no-fail-fast",
+    ]);
+    let (suite, success) = stream(&mut tests)?;
+    account(&suite, success, "unit and property tests", report);
+    Ok(())
+}
+
+/// The agent beside real programs, as root, one test at a time because they share the kernel.
+pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) -> Result<()> {
+    let programs = end_to_end_programs(workspace)?;
+    if let Err(reason) = super::prepare_for_root() {
+        report.skip(format!("end-to-end tests: {reason:#}"));
+        return Ok(());
+    }
+    let agent = workspace.agent();
+    let limit = if all {
+        END_TO_END_LIMIT_ALL
+    } else {
+        END_TO_END_LIMIT
+    };
+    for program in programs {
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        println!("\n  -- {name}");
+        let variables = [
+            ("KERNTALLY_BIN", agent.as_os_str()),
+            ("KERNTALLY_E2E_ALL", OsStr::new(if all { "1" } else { "0" })),
+            // Servers under test come from the user's own path as well.
+            ("PATH", &std::env::var_os("PATH").unwrap_or_default()),
+            ("HOME", &std::env::var_os("HOME").unwrap_or_default()),
+        ];
+        let mut tests = command::with_environment(OsStr::new("timeout").as_ref(), &variables)?;
+        tests.current_dir(workspace.path("tests/e2e"));
+        tests
+            .args(["-k", "10", &limit.to_string()])
+            .arg(&program)
+            .arg("--test-threads=1");
+        if all {
+            tests.arg("--include-ignored");
+        }
+        let (suite, success) = stream(&mut tests)?;
+        account(&suite, success, &name, report);
+    }
+    Ok(())
+}
+
+/// Guest kernels; without an emulator that can be installed, a skip.
+pub(crate) fn guests(
+    workspace: &Workspace,
+    choice: &vm::Choice,
+    report: &mut Report,
+) -> Result<()> {
+    if let Err(reason) = vm::possible() {
+        report.skip(format!("guest kernels: {reason:#}"));
+        return Ok(());
+    }
+    let guests = vm::guests(workspace, choice)?;
+    for failure in &guests.failures {
+        report.name_failure(failure);
+    }
+    report.add(guests.tally);
+    Ok(())
+}
+
+fn end_to_end_programs(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
+    let mut tests = Command::new(cargo());
+    tests.current_dir(workspace.root());
+    tests.args([
+        "test",
+        "-p",
+        "kerntally-e2e",
+        "--no-run",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    println!("  $ {}", command::shown(&tests));
+    let output = tests
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo")?;
+    if !output.status.success() {
+        bail!("building the end-to-end tests ended with {}", output.status);
+    }
+    Ok(build::test_programs(&String::from_utf8_lossy(
+        &output.stdout,
+    )))
+}
+
+/// Runs a test program with its output shown as it comes.
+fn stream(tests: &mut Command) -> Result<(Suite, bool)> {
+    println!("  $ {}", command::shown(tests));
+    let mut child = tests
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", command::shown(tests)))?;
+    let output = child.stdout.take().context("the output is piped")?;
+    let mut suite = Suite::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        suite.line(&line);
+    }
+    Ok((suite, child.wait()?.success()))
+}
+
+fn account(suite: &Suite, success: bool, name: &str, report: &mut Report) {
+    report.add(suite.tally());
+    for failed in suite.failed() {
+        report.name_failure(format!("{name}: {failed}"));
+    }
+    for skipped in suite.skipped() {
+        report.note(format!("{name}: {skipped}"));
+    }
+    if suite.closed() == 0 {
+        report.fail(format!("{name}: no test program ran to its end"));
+    } else if !success && suite.tally().failed == 0 {
+        report.fail(format!(
+            "{name}: ended with an error, and no test had failed"
+        ));
+    }
+}

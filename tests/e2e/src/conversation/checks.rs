@@ -1,0 +1,293 @@
+//! Checks that start, stop or switch an agent of their own while conversations go on.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+
+use super::cases::{self, Case, SECRETS};
+use super::driver::RunOptions;
+use super::running::Running;
+use super::stream::Transport;
+use crate::agent::Agent;
+use crate::kernel_objects::{KernelObjects, pinned};
+use crate::truth::Tally;
+
+/// One check.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) run: fn(&RunOptions, &Path) -> Result<()>,
+}
+
+pub(super) const ALL: &[Check] = &[
+    Check {
+        name: "planted-secrets",
+        run: planted_secrets,
+    },
+    Check {
+        name: "sigterm-leaves-nothing",
+        run: |o, b| leaves_nothing(o, b, Signal::TERM),
+    },
+    Check {
+        name: "sigkill-leaves-nothing",
+        run: |o, b| leaves_nothing(o, b, Signal::KILL),
+    },
+    Check {
+        name: "disabled-counts-nothing",
+        run: disabled_counts_nothing,
+    },
+    Check {
+        name: "open-at-disable-is-named",
+        run: open_at_disable,
+    },
+    Check {
+        name: "cycles-under-load",
+        run: cycles_under_load,
+    },
+];
+
+fn case(name: &str) -> Result<&'static Case> {
+    cases::find(name).with_context(|| format!("there is no case {name}"))
+}
+
+fn start_agent(options: &RunOptions, binary: &Path, name: &str) -> Result<Agent> {
+    Agent::start(&options.agent_options(binary, name)?)
+}
+
+/// Plays a case and waits until the export says the same.
+fn play_and_compare(options: &RunOptions, agent: &Agent, name: &str, attempt: usize) -> Result<()> {
+    for transport in Transport::ALL {
+        let services =
+            Running::start(options, case(name)?, *transport, attempt)?.finish_by_service()?;
+        let deadline = Instant::now() + options.settle;
+        loop {
+            let series = agent.series()?;
+            let mut differences = Vec::new();
+            for (service, truth) in &services {
+                let found: Vec<_> = series
+                    .iter()
+                    .filter(|series| series.service == *service)
+                    .cloned()
+                    .collect();
+                differences.extend(truth.count_differences(&found));
+            }
+            if differences.is_empty() {
+                break;
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{}: {}",
+                transport.name(),
+                differences.join("; ")
+            );
+            sleep(Duration::from_millis(200));
+        }
+    }
+    Ok(())
+}
+
+fn ledger_closes(agent: &Agent) -> Result<()> {
+    let imbalances = agent.ledger()?.imbalances();
+    ensure!(imbalances.is_empty(), "{}", imbalances.join("; "));
+    Ok(())
+}
+
+fn planted_secrets(options: &RunOptions, binary: &Path) -> Result<()> {
+    let mut agent_options = options.agent_options(binary, "secrets-agent")?;
+    agent_options.sets.push("log.level=trace".to_owned());
+    let mut agent = Agent::start(&agent_options)?;
+    play_and_compare(options, &agent, "secrets", 0)?;
+    for command in [["ledger"].as_slice(), &["status"], &["probes", "list"]] {
+        for format in ["text", "json"] {
+            let output = agent.command(command.iter().copied().chain(["-o", format]))?;
+            let text = [output.stdout, output.stderr].concat();
+            find_secret(&text, &format!("the output of {}", command.join(" ")))?;
+        }
+    }
+    agent.terminate()?;
+    for entry in std::fs::read_dir(&agent_options.directory)? {
+        let path = entry?.path();
+        if path.is_file() {
+            find_secret(&std::fs::read(&path)?, &path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn find_secret(bytes: &[u8], place: &str) -> Result<()> {
+    let text = String::from_utf8_lossy(bytes);
+    match SECRETS.iter().find(|secret| text.contains(**secret)) {
+        Some(secret) => bail!("{secret} stands in {place}"),
+        None => Ok(()),
+    }
+}
+
+fn start_load(options: &RunOptions, attempt: usize) -> Result<Vec<Running>> {
+    let mut loads = Vec::new();
+    for transport in Transport::ALL {
+        let load = Running::start(options, case("load")?, *transport, attempt)?;
+        load.wait_for("running")?;
+        loads.push(load);
+    }
+    Ok(loads)
+}
+
+/// Ends the load; any error that the services had is one here.
+fn end_load(loads: Vec<Running>) -> Result<u64> {
+    let mut total = 0;
+    for load in loads {
+        load.mark("stop")?;
+        total += load
+            .finish_by_service()?
+            .values()
+            .map(Tally::total)
+            .sum::<u64>();
+    }
+    Ok(total)
+}
+
+fn leaves_nothing(options: &RunOptions, binary: &Path, signal: Signal) -> Result<()> {
+    let attempt = if signal == Signal::TERM { 1 } else { 2 };
+    let pinned_before = pinned();
+    let loads = start_load(options, attempt)?;
+    let mut agent = start_agent(options, binary, &format!("agent-signalled-{attempt}"))?;
+    sleep(Duration::from_millis(500));
+    let objects = KernelObjects::of_process(agent.pid())?;
+    for kind in ["prog", "map", "link"] {
+        ensure!(
+            objects.count(kind) > 0,
+            "the agent holds no {kind} while it runs"
+        );
+    }
+    agent.signal(signal)?;
+    let status = agent.wait_end(Duration::from_secs(30))?;
+    ensure!(
+        signal == Signal::KILL || status.success(),
+        "the agent ended with {status}"
+    );
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = KernelObjects::existing()?.intersection(&objects);
+        if left.is_empty() {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "left behind in the kernel: {left:?}"
+        );
+        sleep(Duration::from_millis(100));
+    }
+    let pinned_after = pinned();
+    ensure!(
+        pinned_after == pinned_before,
+        "pins differ: {pinned_before:?}, {pinned_after:?}"
+    );
+    sleep(Duration::from_millis(500));
+    ensure!(end_load(loads)? > 0, "the load did nothing");
+    Ok(())
+}
+
+fn disabled_counts_nothing(options: &RunOptions, binary: &Path) -> Result<()> {
+    let agent = start_agent(options, binary, "agent-disabled")?;
+    play_and_compare(options, &agent, "keep-alive", 1)?;
+    agent.probes(&["disable", "--all"])?;
+    let deadline = Instant::now() + Duration::from_millis(1500);
+    loop {
+        let links = KernelObjects::of_process(agent.pid())?.count("link");
+        if links == 0 {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{links} links left after probes disable --all"
+        );
+        sleep(Duration::from_millis(50));
+    }
+    let before = agent.ledger()?;
+    for transport in Transport::ALL {
+        Running::start(options, case("keep-alive")?, *transport, 2)?.finish_by_service()?;
+    }
+    sleep(Duration::from_secs(3));
+    let after = agent.ledger()?;
+    ensure!(
+        after.seen() == before.seen(),
+        "{} seen while disabled",
+        after.seen() - before.seen()
+    );
+    let counted = agent
+        .series()?
+        .into_iter()
+        .find(|series| series.service.ends_with(".2"));
+    ensure!(counted.is_none(), "exported while disabled: {counted:?}");
+    agent.probes(&["enable", "--all"])?;
+    play_and_compare(options, &agent, "keep-alive", 3)?;
+    ledger_closes(&agent)
+}
+
+fn open_at_disable(options: &RunOptions, binary: &Path) -> Result<()> {
+    let agent = start_agent(options, binary, "agent-open-at-disable")?;
+    let slow = Running::start(options, case("pause-before-response")?, Transport::Tcp4, 1)?;
+    let deadline = Instant::now() + options.scale.pause;
+    while agent.ledger()?.open() < 2 {
+        ensure!(
+            Instant::now() < deadline,
+            "the open exchanges did not show in the ledger"
+        );
+        sleep(Duration::from_millis(50));
+    }
+    agent.probes(&["disable", "--all"])?;
+    sleep(Duration::from_millis(200));
+    agent.probes(&["enable", "--all"])?;
+    slow.finish_by_service()?;
+    let deadline = Instant::now() + options.settle;
+    loop {
+        let ledger = agent.ledger()?;
+        if ledger.outcome("probe_was_off") == 2 {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "expected 2 probe_was_off in the ledger: {ledger:?}"
+        );
+        sleep(Duration::from_millis(200));
+    }
+    play_and_compare(options, &agent, "keep-alive", 4)?;
+    ledger_closes(&agent)
+}
+
+fn cycles_under_load(options: &RunOptions, binary: &Path) -> Result<()> {
+    let mut agent = start_agent(options, binary, "agent-cycles")?;
+    let count = |agent: &Agent| -> Result<[usize; 3]> {
+        let objects = KernelObjects::of_process(agent.pid())?;
+        Ok(["prog", "map", "link"].map(|kind| objects.count(kind)))
+    };
+    let before = count(&agent)?;
+    let loads = start_load(options, 3)?;
+    for cycle in 0..options.scale.cycles {
+        agent
+            .probes(&["disable", "--all"])
+            .with_context(|| format!("cycle {cycle}"))?;
+        agent
+            .probes(&["enable", "--all"])
+            .with_context(|| format!("cycle {cycle}"))?;
+        ensure!(
+            agent.is_running(),
+            "the agent died in cycle {cycle}: {}",
+            agent.log_tail()
+        );
+    }
+    ensure!(end_load(loads)? > 0, "the load did nothing");
+    let after = count(&agent)?;
+    ensure!(
+        after == before,
+        "programs, maps, links: {before:?} before, {after:?} after"
+    );
+    play_and_compare(options, &agent, "keep-alive", 5)?;
+    ledger_closes(&agent)?;
+    let ended = agent.terminate()?;
+    ensure!(ended.success(), "the agent ended with {ended}");
+    Ok(())
+}

@@ -37,7 +37,10 @@ pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
         }
         Err(error) => {
             let reason = format!("{error:#}");
-            let reason = reason.lines().next().unwrap_or_default();
+            let reason = reason
+                .lines()
+                .rfind(|line| !line.trim().is_empty())
+                .unwrap_or_default();
             report.skip(format!(
                 "dependencies: advisories: the database cannot be fetched ({reason})"
             ));

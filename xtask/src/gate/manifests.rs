@@ -18,6 +18,11 @@ const KUBERNETES: &str = "1.32";
 
 /// Checks each manifest with what this machine has for it.
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {
+    if workspace.agent().is_file() {
+        report.check("manifests: configuration", || {
+            validate_configuration(workspace)
+        });
+    }
     match kustomize() {
         Some(build) => {
             report.check("manifests: kustomize", || {
@@ -46,6 +51,15 @@ fn kustomize() -> Option<&'static [&'static str]> {
     known
         .into_iter()
         .find(|words| command::on_path(words[0]).is_some())
+}
+
+/// The agent itself reads the configuration it is deployed with.
+fn validate_configuration(workspace: &Workspace) -> Result<()> {
+    let mut validate = Command::new(workspace.agent());
+    validate
+        .args(["config", "validate"])
+        .arg(workspace.path(BASE).join("config.yaml"));
+    command::run(&mut validate)
 }
 
 /// What the base comes to, as one stream of documents.
@@ -108,18 +122,15 @@ fn validate(workspace: &Workspace, validator: &Path) -> Result<()> {
         None => files.extend(plain_manifests(&workspace.path(BASE))?),
     }
     let mut validate = Command::new(validator);
-    validate
-        .args(["--strict", "--version", KUBERNETES])
-        .args(files);
+    validate.args(["--strict", "-k", KUBERNETES]).args(files);
     command::run(&mut validate)
 }
 
 fn plain_manifests(base: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(base).with_context(|| format!("listing {}", base.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|file| {
-        file.extension().is_some_and(|kind| kind == "yaml") && !file.ends_with("kustomization.yaml")
-    });
+    let names = ["namespace.yaml", "serviceaccount.yaml", "daemonset.yaml"];
+    files.retain(|file| names.iter().any(|name| file.ends_with(name)));
     files.sort();
     Ok(files)
 }

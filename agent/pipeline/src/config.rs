@@ -180,7 +180,7 @@ impl Default for Cardinality {
             per_service: 2000,
             total: 20_000,
             hosts_per_service: 100,
-            idle_ttl: Duration::from_secs(600),
+            idle_ttl: Duration::from_mins(10),
         }
     }
 }

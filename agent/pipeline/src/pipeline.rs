@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
 use kerntally_model::{
     EndReason, Exchange, Instrument, ProcessKey, Role, Scheme, Snapshot, Time, Workload,
 };
@@ -161,8 +160,10 @@ impl Pipeline {
     pub fn collect(&mut self, now: Time) -> Collection {
         let generation = self.series.begin_collection(now);
         let used_before_ns = now.monotonic_ns.saturating_sub(self.idle_ns);
-        let with_series: HashSet<u32> = self.series.workloads();
-        for slot in self.services.expire(used_before_ns, &with_series) {
+        for slot in self
+            .services
+            .expire(used_before_ns, self.series.references())
+        {
             self.series.forget(slot);
         }
         Collection {

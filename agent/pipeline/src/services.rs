@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use kerntally_model::{ProcessKey, Role, Workload};
 
-use crate::aggregate::Hosts;
+use crate::aggregate::{Hosts, References};
 use crate::attribute::{Candidate, ExcludeReason, ProcessSource, Processes, Rules, Verdict, other};
 use crate::config::{Config, RouteConfig, StatusMode};
 use crate::route::Routes;
@@ -60,7 +60,7 @@ pub(crate) struct Services {
     processes: Processes,
     by_rule: Vec<Arc<Settings>>,
     default_settings: Arc<Settings>,
-    max_services: usize,
+    limit: usize,
     epoch: u64,
     slots: Vec<Option<Service>>,
     by_identity: HashMap<Identity, u32>,
@@ -76,7 +76,7 @@ impl Services {
             processes: Processes::new(source),
             by_rule: by_rule(config),
             default_settings,
-            max_services: config.cardinality.services,
+            limit: config.cardinality.services,
             epoch: 0,
             slots: vec![Some(stand_in)],
             by_identity: HashMap::new(),
@@ -89,7 +89,7 @@ impl Services {
         self.rules = Rules::new(config);
         self.by_rule = by_rule(config);
         self.default_settings = Arc::new(settings(config, None));
-        self.max_services = config.cardinality.services;
+        self.limit = config.cardinality.services;
         self.epoch += 1;
         self.verdicts.clear();
         let default_settings = Arc::clone(&self.default_settings);
@@ -162,17 +162,25 @@ impl Services {
 
     /// Forgets what was last used before: templates, addresses, services without series, and processes that
     /// ended. Returns the slots that became free.
-    pub(crate) fn expire(&mut self, used_before_ns: u64, with_series: &HashSet<u32>) -> Vec<u32> {
+    pub(crate) fn expire(
+        &mut self,
+        used_before_ns: u64,
+        mut referred: HashMap<u32, References>,
+    ) -> Vec<u32> {
         let mut freed = Vec::new();
         for (slot, place) in (0..).zip(&mut self.slots) {
             let Some(service) = place else { continue };
-            service.server_routes.expire(used_before_ns);
-            service.client_routes.expire(used_before_ns);
-            service.hosts.expire(used_before_ns);
-            if slot != OTHER
-                && service.last_used_ns < used_before_ns
-                && !with_series.contains(&slot)
-            {
+            let referred = referred.remove(&slot);
+            let has_series = referred.is_some();
+            let References {
+                server_routes,
+                client_routes,
+                addresses,
+            } = referred.unwrap_or_default();
+            service.server_routes.expire(used_before_ns, server_routes);
+            service.client_routes.expire(used_before_ns, client_routes);
+            service.hosts.expire(used_before_ns, &addresses);
+            if slot != OTHER && service.last_used_ns < used_before_ns && !has_series {
                 *place = None;
                 freed.push(slot);
             }
@@ -206,7 +214,7 @@ impl Services {
             }
             return slot;
         }
-        if self.by_identity.len() >= self.max_services {
+        if self.by_identity.len() >= self.limit {
             return OTHER;
         }
         let service = Service::new(Arc::new(workload), &settings, self.epoch);
@@ -249,8 +257,8 @@ impl Service {
         }
         self.epoch = epoch;
         if self.settings.routes != settings.routes {
-            self.server_routes = self.server_routes.renewed(&settings.routes);
-            self.client_routes = self.client_routes.renewed(&settings.routes);
+            self.server_routes.reload(&settings.routes);
+            self.client_routes.reload(&settings.routes);
         }
         self.settings = Arc::clone(settings);
     }

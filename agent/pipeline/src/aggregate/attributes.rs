@@ -236,28 +236,28 @@ fn ends_connection(end: EndReason) -> bool {
 
 /// Values of one new series; those that are `None` or not listed are left out.
 #[derive(Clone, Debug)]
-pub struct Values {
+pub(crate) struct Values {
     /// `http.request.method`
-    pub method: Option<Arc<str>>,
+    pub(crate) method: Option<Arc<str>>,
     /// `http.route` or `url.template`, by instrument.
-    pub route: Option<Arc<str>>,
+    pub(crate) route: Option<Arc<str>>,
     /// `server.address`
-    pub address: Option<Arc<str>>,
+    pub(crate) address: Option<Arc<str>>,
     /// `server.port`
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// `http.response.status_code` or its class.
-    pub status: StatusKey,
+    pub(crate) status: StatusKey,
     /// `error.type`
-    pub error: ErrorKey,
+    pub(crate) error: ErrorKey,
     /// `network.protocol.version`
-    pub version: Option<HttpVersion>,
+    pub(crate) version: Option<HttpVersion>,
     /// `url.scheme`
-    pub scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
 }
 
 impl Values {
     /// The attributes, sorted by key.
-    pub fn into_attributes(self, instrument: Instrument) -> Arc<[Attribute]> {
+    pub(crate) fn into_attributes(self, instrument: Instrument) -> Arc<[Attribute]> {
         let text = |text: &str| AttributeValue::Text(text.into());
         let mut attributes: Vec<Attribute> = Vec::with_capacity(8);
         let mut push = |key, value: Option<AttributeValue>| {
@@ -314,7 +314,7 @@ impl Values {
 pub const STATUS_CLASS: &str = "http.response.status_class";
 
 /// The one attribute of overflow series.
-pub fn overflow() -> Arc<[Attribute]> {
+pub(super) fn overflow() -> Arc<[Attribute]> {
     Arc::new([("otel.metric.overflow", AttributeValue::Boolean(true))])
 }
 

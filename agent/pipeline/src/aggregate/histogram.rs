@@ -118,7 +118,7 @@ impl Histogram {
         let odd = usize::from(self.start & 1 == 1);
         for position in 0..self.buckets.len() {
             let count = std::mem::take(&mut self.buckets[position]);
-            self.buckets[(position + odd) / 2] += count;
+            self.buckets[usize::midpoint(position, odd)] += count;
         }
         self.buckets
             .truncate((self.buckets.len() + odd).div_ceil(2));

@@ -43,14 +43,12 @@ const FIRST: [u16; SLOTS] = first_buckets();
 pub fn index(value: f64) -> i32 {
     let bits = value.max(f64::MIN_POSITIVE).to_bits();
     // The sign is clear, so eleven bits are left.
-    #[expect(clippy::cast_possible_truncation, reason = "eleven bits are left")]
     let exponent = (bits >> SIGNIFICAND_BITS) as i32 - EXPONENT_BIAS;
     let significand = bits & SIGNIFICAND_MASK;
     let octave = exponent << MAX_SCALE;
     if significand == 0 {
         return octave - 1;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "nine bits are left")]
     let first = usize::from(FIRST[(significand >> SLOT_SHIFT) as usize]);
     let bucket = first + usize::from(significand >= BOUNDS[first + 1]);
     #[expect(
@@ -104,10 +102,6 @@ const fn multiply(a: u128, b: u128) -> u128 {
 }
 
 /// The powers are irrational: there is always a rest to round up.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the integer bit is masked off"
-)]
 const fn ceil_significand(number: u128) -> u64 {
     ((number >> (127 - SIGNIFICAND_BITS)) as u64 & SIGNIFICAND_MASK) + 1
 }

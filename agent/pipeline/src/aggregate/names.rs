@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Stands for what is not known or has no room.
 const OTHER: &str = "_OTHER";
@@ -98,7 +98,7 @@ impl Hosts {
     }
 
     /// Number and name of an address: `_OTHER` if there are already `limit` others. Numbers are never used
-    /// again, so a series that is about to end cannot be taken for one of a newer address.
+    /// again, so no series can be taken for one of a newer address.
     pub(crate) fn intern(&mut self, name: &str, limit: usize, now_ns: u64) -> (u32, &Arc<str>) {
         if !self.by_name.contains_key(name) {
             if self.by_name.len() >= limit || self.last_id == u32::MAX {
@@ -122,10 +122,10 @@ impl Hosts {
         }
     }
 
-    /// Forgets addresses that were last used before.
-    pub(crate) fn expire(&mut self, used_before_ns: u64) {
+    /// Forgets addresses that were last used before and are in no series.
+    pub(crate) fn expire(&mut self, used_before_ns: u64, in_series: &HashSet<u32>) {
         self.by_name
-            .retain(|_, host| host.last_used_ns >= used_before_ns);
+            .retain(|_, host| host.last_used_ns >= used_before_ns || in_series.contains(&host.id));
     }
 }
 
@@ -170,7 +170,9 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(&**hosts.intern("c", 2, 30).1, OTHER);
         assert_eq!(hosts.intern("a", 2, 15).0, a);
-        hosts.expire(18);
+        hosts.expire(18, &HashSet::from([a]));
+        assert_eq!(&**hosts.intern("c", 1, 40).1, OTHER);
+        hosts.expire(18, &HashSet::new());
         let (c, name) = hosts.intern("c", 2, 40);
         assert_eq!(&**name, "c");
         assert!(c != a && c != b);

@@ -11,37 +11,38 @@ use kerntally_model::{
 use super::attributes::{ErrorKey, StatusKey, overflow};
 use super::histogram::Histogram;
 use crate::config::Cardinality;
+use crate::route::RouteId;
 
 /// Identity of a series: interned numbers only, so that finding one allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SeriesKey {
+pub(crate) struct SeriesKey {
     /// Slot of the workload.
-    pub workload: u32,
+    pub(crate) workload: u32,
     /// Instrument.
-    pub instrument: Instrument,
+    pub(crate) instrument: Instrument,
     /// The overflow series of the workload and instrument; all below is absent.
-    pub overflow: bool,
+    pub(crate) overflow: bool,
     /// Interned method plus one; 0 if not listed.
-    pub method: u16,
+    pub(crate) method: u16,
     /// Interned route; 0 if absent.
-    pub route: u32,
+    pub(crate) route: u32,
     /// Interned server address; 0 if absent.
-    pub address: u32,
+    pub(crate) address: u32,
     /// Server port.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Status.
-    pub status: StatusKey,
+    pub(crate) status: StatusKey,
     /// Error.
-    pub error: ErrorKey,
+    pub(crate) error: ErrorKey,
     /// Protocol version.
-    pub version: Option<HttpVersion>,
+    pub(crate) version: Option<HttpVersion>,
     /// Scheme.
-    pub scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
 }
 
 impl SeriesKey {
     /// The overflow series of a workload and instrument.
-    pub fn overflow(workload: u32, instrument: Instrument) -> Self {
+    pub(crate) fn overflow(workload: u32, instrument: Instrument) -> Self {
         Self {
             workload,
             instrument,
@@ -84,9 +85,17 @@ pub struct Usage {
     pub overflowed: u64,
 }
 
+/// Interned numbers that series of one workload refer to.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    pub(crate) server_routes: HashSet<RouteId>,
+    pub(crate) client_routes: HashSet<RouteId>,
+    pub(crate) addresses: HashSet<u32>,
+}
+
 /// All series of the agent.
 #[derive(Debug)]
-pub struct SeriesTable {
+pub(crate) struct SeriesTable {
     limits: Cardinality,
     index: HashMap<SeriesKey, usize>,
     slots: Vec<Option<Series>>,
@@ -101,7 +110,7 @@ pub struct SeriesTable {
 
 impl SeriesTable {
     /// An empty table; series start at `now` until the first collection.
-    pub fn new(limits: Cardinality, now: Time) -> Self {
+    pub(crate) fn new(limits: Cardinality, now: Time) -> Self {
         Self {
             limits,
             index: HashMap::new(),
@@ -116,7 +125,7 @@ impl SeriesTable {
     }
 
     /// Changes the limits; series beyond them stay until they are idle.
-    pub fn set_limits(&mut self, limits: Cardinality) {
+    pub(crate) fn set_limits(&mut self, limits: Cardinality) {
         self.limits = limits;
         let guaranteed = self.guaranteed();
         self.reserved = self
@@ -128,7 +137,7 @@ impl SeriesTable {
 
     /// Counts one duration in the series of `key`, or in the overflow series if there is no room for it.
     /// `describe` is asked for the attributes of a new series.
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         key: SeriesKey,
         per_service: usize,
@@ -162,7 +171,7 @@ impl SeriesTable {
     }
 
     /// Ends what is idle and accepted, and starts a new collection.
-    pub fn begin_collection(&mut self, now: Time) -> Generation {
+    pub(crate) fn begin_collection(&mut self, now: Time) -> Generation {
         self.generation.0 += 1;
         self.last_collection_unix_ns = self.last_collection_unix_ns.max(now.unix_ns);
         let idle_ns = u64::try_from(self.limits.idle_ttl.as_nanos()).unwrap_or(u64::MAX);
@@ -176,7 +185,7 @@ impl SeriesTable {
     }
 
     /// A collection arrived: what it said to have ended is forgotten.
-    pub fn accepted(&mut self, generation: Generation) {
+    pub(crate) fn accepted(&mut self, generation: Generation) {
         self.accepted = self.accepted.max(generation.min(self.generation));
         for slot in 0..self.slots.len() {
             let ended = self.slots[slot].as_ref().and_then(|series| series.ended_in);
@@ -187,7 +196,11 @@ impl SeriesTable {
     }
 
     /// All series as they are now.
-    pub fn snapshot(&self, now: Time, workload: impl Fn(u32) -> Option<Arc<Workload>>) -> Snapshot {
+    pub(crate) fn snapshot(
+        &self,
+        now: Time,
+        workload: impl Fn(u32) -> Option<Arc<Workload>>,
+    ) -> Snapshot {
         let mut order: Vec<&Series> = self.slots.iter().flatten().collect();
         order.sort_by_key(|series| (series.key.workload, series.key.instrument));
         let mut snapshot = Snapshot::default();
@@ -211,22 +224,32 @@ impl SeriesTable {
     }
 
     /// Use of a workload's limit.
-    pub fn usage(&self, workload: u32) -> Usage {
+    pub(crate) fn usage(&self, workload: u32) -> Usage {
         self.usage.get(&workload).copied().unwrap_or_default()
     }
 
-    /// Workloads that have series, overflow series included.
-    pub fn workloads(&self) -> HashSet<u32> {
-        self.index.keys().map(|key| key.workload).collect()
+    /// What series refer to, by workload.
+    pub(crate) fn references(&self) -> HashMap<u32, References> {
+        let mut references: HashMap<u32, References> = HashMap::new();
+        for key in self.index.keys() {
+            let of_workload = references.entry(key.workload).or_default();
+            of_workload.addresses.insert(key.address);
+            match key.instrument {
+                Instrument::HttpServerRequestDuration => &mut of_workload.server_routes,
+                Instrument::HttpClientRequestDuration => &mut of_workload.client_routes,
+            }
+            .insert(RouteId(key.route));
+        }
+        references
     }
 
     /// Forgets a workload that has no series.
-    pub fn forget(&mut self, workload: u32) {
+    pub(crate) fn forget(&mut self, workload: u32) {
         self.usage.remove(&workload);
     }
 
     /// Number of series, overflow series included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
 

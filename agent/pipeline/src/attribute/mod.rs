@@ -136,14 +136,17 @@ impl Rules {
         if let Some(reason) = self.exclusion(candidate, role) {
             return Verdict::Exclude(reason);
         }
-        let rule = self.services.iter().position(|rule| {
-            rule.selectors
+        let position = self.services.iter().position(|item| {
+            item.selectors
                 .iter()
                 .any(|selector| selector.matches(candidate))
         });
-        let matched = rule.map(|position| &self.services[position]);
+        let matched = position.map(|position| &self.services[position]);
         let workload = naming::workload(candidate.facts, matched, &self.resource_allow);
-        Verdict::Watch { workload, rule }
+        Verdict::Watch {
+            workload,
+            rule: position,
+        }
     }
 
     fn exclusion(&self, candidate: &Candidate<'_>, role: Role) -> Option<ExcludeReason> {

@@ -121,7 +121,7 @@ mod tests {
             name: Some("configured".to_owned()),
             ..ServiceRule::default()
         };
-        let expect = |facts: &ProcessFacts, rule, name: &str, source| {
+        let expect = |facts: &ProcessFacts, rule: Option<&ServiceRule>, name: &str, source| {
             assert_eq!(named(facts, rule), (name.to_owned(), source));
         };
         expect(&facts, Some(&rule), "configured", NameSource::Configuration);

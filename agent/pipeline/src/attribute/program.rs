@@ -87,11 +87,11 @@ pub(super) fn program_name(facts: &ProcessFacts) -> Option<String> {
     match interpreter.trim_end_matches(|char: char| char.is_ascii_digit() || char == '.') {
         "java" => java(arguments),
         "python" | "pypy" => python(arguments),
-        "node" | "nodejs" => script(run(arguments, &NODE)?.0),
-        "bun" | "deno" => script(run(without_subcommand(arguments), &NODE)?.0),
-        "ruby" => script(run(arguments, &RUBY)?.0),
-        "php" | "php-cgi" => script(run(arguments, &PHP)?.0),
-        "perl" | "dotnet" => script(run(arguments, &PLAIN)?.0),
+        "node" | "nodejs" => script(run(arguments, &NODE)?.what),
+        "bun" | "deno" => script(run(without_subcommand(arguments), &NODE)?.what),
+        "ruby" => script(run(arguments, &RUBY)?.what),
+        "php" | "php-cgi" => script(run(arguments, &PHP)?.what),
+        "perl" | "dotnet" => script(run(arguments, &PLAIN)?.what),
         _ => None,
     }
 }
@@ -124,19 +124,32 @@ fn bracketed_title(title: &str) -> Option<String> {
     (!name.is_empty()).then(|| application(name).unwrap_or_else(|| name.to_owned()))
 }
 
-/// What is run, and the arguments behind it.
-fn run<'a>(arguments: &'a [String], language: &Language) -> Option<(&'a str, &'a [String])> {
+/// What is run.
+struct Run<'a> {
+    what: &'a str,
+    /// An option named it, it is not a file.
+    by_option: bool,
+    /// The arguments behind it.
+    rest: &'a [String],
+}
+
+fn run<'a>(arguments: &'a [String], language: &Language) -> Option<Run<'a>> {
     let mut position = 0;
     while let Some(argument) = arguments.get(position).map(String::as_str) {
         if language.code.contains(&argument) {
             return None;
         }
-        if language.naming.contains(&argument) || argument == "--" {
+        let by_option = language.naming.contains(&argument);
+        if by_option || argument == "--" {
             position += 1;
-            return Some((arguments.get(position)?, &arguments[position + 1..]));
         }
-        if !argument.starts_with('-') {
-            return Some((argument, &arguments[position + 1..]));
+        if by_option || argument == "--" || !argument.starts_with('-') {
+            let what = arguments.get(position)?;
+            return Some(Run {
+                what,
+                by_option,
+                rest: &arguments[position + 1..],
+            });
         }
         position += if language.valued.contains(&argument) {
             2
@@ -155,7 +168,7 @@ fn without_subcommand(arguments: &[String]) -> &[String] {
 }
 
 fn java(arguments: &[String]) -> Option<String> {
-    let (what, _) = run(arguments, &JAVA)?;
+    let what = run(arguments, &JAVA)?.what;
     // Of `module/main.Class` the module is the name.
     let what = if is_file(what) {
         what
@@ -177,8 +190,11 @@ fn is_file(text: &str) -> bool {
 }
 
 fn python(arguments: &[String]) -> Option<String> {
-    let (what, rest) = run(arguments, &PYTHON)?;
-    let is_module = arguments.iter().any(|argument| argument == "-m") && !what.ends_with(".py");
+    let Run {
+        what,
+        by_option,
+        rest,
+    } = run(arguments, &PYTHON)?;
     let name = file_name(what);
     if APPLICATION_SERVERS.contains(&name) {
         let served = rest.iter().find_map(|argument| application(argument));
@@ -187,7 +203,7 @@ fn python(arguments: &[String]) -> Option<String> {
     if name == "manage.py" {
         return directory(what).map_or_else(|| script(what), |name| Some(name.to_owned()));
     }
-    if is_module {
+    if by_option {
         Some(what.to_owned())
     } else {
         script(what)

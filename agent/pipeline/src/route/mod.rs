@@ -1,31 +1,21 @@
 //! Stage 5: method, path and status in, a route template out. Raw paths and queries end here.
 
+mod names;
 mod pattern;
 mod segment;
 mod tree;
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use kerntally_wire::TargetForm;
 
+pub(crate) use names::RouteId;
 pub use pattern::{PatternError, PatternSet};
 
 use crate::config::{RouteConfig, Unmatched};
+use names::Names;
 use tree::{Leaf, Tree};
-
-/// Number of a template within its service and role; never used again for another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RouteId(pub(crate) u32);
-
-impl RouteId {
-    const WILDCARD: Self = Self(1);
-    const ASTERISK: Self = Self(2);
-    const FIRST: Self = Self(3);
-
-    fn next(self) -> Self {
-        Self(self.0.wrapping_add(1).max(Self::FIRST.0))
-    }
-}
 
 /// What is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -91,39 +81,31 @@ pub(crate) struct Routes {
     wildcard: Leaf,
     asterisk: Leaf,
     tree: Tree,
-    next_id: RouteId,
+    names: Names,
 }
 
 impl Routes {
     pub(crate) fn new(config: &RouteConfig) -> Self {
-        Self::starting_at(config, RouteId::FIRST)
+        Self::with_names(config, Names::default())
     }
 
-    /// Templates of another configuration in place of these: what was learnt is forgotten, but no number is used
-    /// again.
-    pub(crate) fn renewed(&self, config: &RouteConfig) -> Self {
-        Self::starting_at(config, self.next_id)
+    /// Takes another configuration over; what was learnt is forgotten.
+    pub(crate) fn reload(&mut self, config: &RouteConfig) {
+        *self = Self::with_names(config, std::mem::take(&mut self.names));
     }
 
-    fn starting_at(config: &RouteConfig, mut next_id: RouteId) -> Self {
-        let leaf = |id, template: &Arc<str>| Leaf {
-            id,
-            template: Arc::clone(template),
-            last_used_ns: 0,
-            exchanges: 0,
-        };
-        let mut patterns = Vec::new();
-        for template in config.patterns.templates() {
-            patterns.push(leaf(next_id, template));
-            next_id = next_id.next();
-        }
+    fn with_names(config: &RouteConfig, mut names: Names) -> Self {
+        let templates = config.patterns.templates();
         Self {
-            patterns,
-            wildcard: leaf(RouteId::WILDCARD, &"/**".into()),
-            asterisk: leaf(RouteId::ASTERISK, &"*".into()),
+            patterns: templates
+                .iter()
+                .map(|template| Leaf::new(template, &mut names))
+                .collect(),
+            wildcard: Leaf::new("/**", &mut names),
+            asterisk: Leaf::new("*", &mut names),
             tree: Tree::new(config.max_per_service),
             config: config.clone(),
-            next_id,
+            names,
         }
     }
 
@@ -152,9 +134,15 @@ impl Routes {
         }
     }
 
-    /// Forgets templates that were last used before.
-    pub(crate) fn expire(&mut self, used_before_ns: u64) {
+    /// Forgets templates that were last used before; numbers in `in_series` stay with their texts.
+    pub(crate) fn expire(&mut self, used_before_ns: u64, mut in_series: HashSet<RouteId>) {
         self.tree.expire(used_before_ns);
+        let fixed = self.patterns.iter().chain([&self.wildcard, &self.asterisk]);
+        in_series.extend(fixed.map(|leaf| leaf.id));
+        self.tree.for_each(&mut |leaf| {
+            in_series.insert(leaf.id);
+        });
+        self.names.retain(&in_series);
     }
 
     /// Number of learnt templates.
@@ -191,7 +179,7 @@ impl Routes {
         let leaf = if is_known {
             self.tree.find(path)
         } else if question.may_mint() {
-            self.tree.mint(path, &mut self.next_id)
+            self.tree.mint(path, &mut self.names)
         } else {
             None
         };

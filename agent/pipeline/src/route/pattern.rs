@@ -38,8 +38,16 @@ impl PatternSet {
     /// Parses patterns; two that match the same paths are an error.
     pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
         let mut set = Self::default();
+        let mut rests = Vec::new();
         for pattern in patterns {
-            set.insert(pattern)?;
+            let syntax = set.insert(pattern)?;
+            if let Some((directory, _)) = syntax.split_once("{*") {
+                rests.push((directory.to_owned(), set.templates.len() - 1));
+            }
+        }
+        for (directory, position) in rests {
+            // `{rest...}` stands for nothing too; where a pattern of its own has that path, that one goes before.
+            let _taken = set.router.insert(directory, position).is_err();
         }
         Ok(set)
     }
@@ -60,7 +68,8 @@ impl PatternSet {
         self.templates.is_empty()
     }
 
-    fn insert(&mut self, pattern: &str) -> Result<(), PatternError> {
+    /// Adds a pattern; returns it in the router's syntax.
+    fn insert(&mut self, pattern: &str) -> Result<String, PatternError> {
         let syntax = router_syntax(pattern)?;
         let position = self.templates.len();
         self.router
@@ -72,12 +81,8 @@ impl PatternSet {
                 },
                 _ => PatternError::Malformed(pattern.to_owned()),
             })?;
-        if let Some((directory, _)) = syntax.split_once("{*") {
-            // `{rest...}` stands for nothing too. A pattern of its own for that goes before.
-            let _taken = self.router.insert(directory, position).is_err();
-        }
         self.templates.push(pattern.into());
-        Ok(())
+        Ok(syntax)
     }
 
     /// The earlier pattern with the same shape.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::RouteId;
+use super::names::{Names, RouteId};
 use super::segment::{Kind, Segment, classify};
 
 /// Words that may stand side by side before the level becomes one parameter; less where few templates are
@@ -78,7 +78,7 @@ impl Tree {
     }
 
     /// Makes the template of a path that is not known; `None` if there is no room.
-    pub(super) fn mint(&mut self, path: &[u8], next_id: &mut RouteId) -> Option<&mut Leaf> {
+    pub(super) fn mint(&mut self, path: &[u8], names: &mut Names) -> Option<&mut Leaf> {
         if self.leaves >= self.max_leaves {
             return None;
         }
@@ -94,7 +94,7 @@ impl Tree {
                 break;
             }
             let segment = classify(segment);
-            folded |= node.fold_for(segment, self.fold_words, &mut template, next_id);
+            folded |= node.fold_for(segment, self.fold_words, &mut template, names);
             node = node.child_or_new(segment, &mut template);
         }
         if template.is_empty() {
@@ -106,7 +106,7 @@ impl Tree {
             &mut node.leaf
         };
         // Folding may have brought a template for this path along.
-        place.get_or_insert_with(|| new_leaf(&template, next_id));
+        place.get_or_insert_with(|| Leaf::new(&template, names));
         self.leaves = if folded {
             self.root.leaves()
         } else {
@@ -149,16 +149,14 @@ impl Node {
                 template.push_str(kind.parameter());
                 self.values[kind as usize].get_or_insert_default()
             }
-            Segment::Word(word) => match &mut self.folded {
-                Some(folded) => {
+            Segment::Word(word) => {
+                if let Some(folded) = &mut self.folded {
                     template.push_str(FOLDED);
-                    folded
+                    return folded;
                 }
-                None => {
-                    template.push_str(word);
-                    self.words.entry(word.into()).or_default()
-                }
-            },
+                template.push_str(word);
+                self.words.entry(word.into()).or_default()
+            }
         }
     }
 
@@ -168,7 +166,7 @@ impl Node {
         next: Segment<'_>,
         bound: usize,
         prefix: &mut String,
-        next_id: &mut RouteId,
+        names: &mut Names,
     ) -> bool {
         let Segment::Word(word) = next else {
             return false;
@@ -181,7 +179,7 @@ impl Node {
         if let Some(folded) = &mut self.folded {
             let len = prefix.len();
             prefix.push_str(FOLDED);
-            folded.rename(prefix, next_id);
+            folded.rename(prefix, names);
             prefix.truncate(len);
         }
         true
@@ -218,15 +216,15 @@ impl Node {
     }
 
     /// Gives the templates of this subtree the names that they have after folding.
-    fn rename(&mut self, prefix: &mut String, next_id: &mut RouteId) {
+    fn rename(&mut self, prefix: &mut String, names: &mut Names) {
         if let Some(leaf) = &mut self.leaf {
-            leaf.rename(prefix, next_id);
+            leaf.rename(prefix, names);
         }
         let len = prefix.len();
         if let Some(leaf) = &mut self.deeper {
             prefix.push('/');
             prefix.push_str(DEEPER);
-            leaf.rename(prefix, next_id);
+            leaf.rename(prefix, names);
             prefix.truncate(len);
         }
         let words = self.words.iter_mut().map(|(word, node)| (&**word, node));
@@ -238,7 +236,7 @@ impl Node {
         for (name, node) in words.chain(values).chain(folded) {
             prefix.push('/');
             prefix.push_str(name);
-            node.rename(prefix, next_id);
+            node.rename(prefix, names);
             prefix.truncate(len);
         }
     }
@@ -292,11 +290,18 @@ impl Node {
 }
 
 impl Leaf {
-    fn rename(&mut self, template: &str, next_id: &mut RouteId) {
-        if *self.template != *template {
-            let Self { id, template, .. } = new_leaf(template, next_id);
-            (self.id, self.template) = (id, template);
+    pub(super) fn new(template: &str, names: &mut Names) -> Self {
+        let (id, template) = names.intern(template);
+        Self {
+            id,
+            template,
+            last_used_ns: 0,
+            exchanges: 0,
         }
+    }
+
+    fn rename(&mut self, template: &str, names: &mut Names) {
+        (self.id, self.template) = names.intern(template);
     }
 }
 
@@ -308,17 +313,6 @@ fn absorb_leaf(mine: &mut Option<Leaf>, theirs: Option<Leaf>) {
         }
         (None, Some(theirs)) => *mine = Some(theirs),
         (_, None) => {}
-    }
-}
-
-fn new_leaf(template: &str, next_id: &mut RouteId) -> Leaf {
-    let id = *next_id;
-    *next_id = next_id.next();
-    Leaf {
-        id,
-        template: template.into(),
-        last_used_ns: 0,
-        exchanges: 0,
     }
 }
 

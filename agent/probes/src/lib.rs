@@ -2,8 +2,13 @@
 //!
 //! The only crate that knows aya, and the only user-space home of `unsafe`.
 
+mod btf;
 mod error;
+mod kernel_run;
+mod layout;
+mod object;
 mod options;
+mod programs;
 mod record;
 mod session;
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use kerntally_abi::{EndReason, ExchangeRecord, ProcessRecord, family};
+use kerntally_abi::{EndReason, ExchangeRecord, ProcessRecord, RecordHeader, family, kind};
 
 /// One record of the ring, borrowed from it.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,34 @@ impl ProcessView {
         let len = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
         String::from_utf8_lossy(&comm[..len]).into_owned()
     }
+}
+
+/// Checks one item of the ring; `None` if it is none of ours.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Record<'_>> {
+    let header: RecordHeader = read(bytes)?;
+    match header.kind {
+        kind::EXCHANGE => {
+            let record: ExchangeRecord = read(bytes)?;
+            let start = size_of::<ExchangeRecord>();
+            let head = bytes.get(start..start + header.tail_len as usize)?;
+            let end = EndReason::from_byte(record.end)?;
+            Some(Record::Exchange(ExchangeView { record, end, head }))
+        }
+        kind::PROCESS => Some(Record::Process(ProcessView { record: read(bytes)? })),
+        _ => None,
+    }
+}
+
+/// A record type: `repr(C)`, integers only, any bits are a value.
+trait Wire: Copy {}
+impl Wire for RecordHeader {}
+impl Wire for ExchangeRecord {}
+impl Wire for ProcessRecord {}
+
+fn read<T: Wire>(bytes: &[u8]) -> Option<T> {
+    let bytes = bytes.get(..size_of::<T>())?;
+    // SAFETY: the slice is as long as `T`, for which any bits are valid; alignment is not assumed.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// IPv4-mapped addresses come out as IPv4.

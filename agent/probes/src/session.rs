@@ -2,9 +2,20 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use kerntally_abi::{Counter, FilterKey, CELLS};
+use aya::{
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, Stack},
+};
+use kerntally_abi::{CELLS, COUNTERS, Control, Counter, FilterKey, Layout, decision, limits, role};
+use kerntally_machine::{Connection, Request};
 
-use crate::{Backend, LoadError, Options, Record};
+use crate::{
+    btf, kernel_run, layout, object,
+    options::{Backend, BackendChoice, Options},
+    programs::{self, Link},
+    record::{self, Record},
+    LoadError,
+};
 
 /// What a back end answered when it was really tried.
 #[derive(Clone, Debug)]
@@ -44,88 +55,462 @@ pub struct ProgramStat {
     pub run_time_ns: u64,
     /// Times it ran.
     pub run_count: u64,
-    /// Times the kernel skipped it because it was already running on that CPU.
-    pub recursion_misses: u64,
     /// Instructions the verifier processed at load (0 before kernel 5.16).
     pub verified_insns: u32,
 }
 
+/// A type of the shared contract as aya wants to see it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: each is `repr(C)`, made of integers, with its padding spelled out and its size asserted.
+unsafe impl aya::Pod for Plain<Layout> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Control> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Connection> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Request> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<FilterKey> {}
+
 /// The loaded programs and maps. Dropping it detaches and frees everything.
-#[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    links: Vec<Link>,
+    backend: Backend,
+    refused: Vec<(Backend, String)>,
+    control: Control,
+    /// Exchanges that were open when the probe was switched off, by role.
+    switched_off: [u64; 2],
+}
 
 impl Session {
-    /// Loads the programs and maps of the first usable back end. Nothing is attached yet.
-    pub fn load(_options: &Options) -> Result<Self, LoadError> {
-        Err(LoadError::NotBuilt)
+    /// Loads the programs and maps of the first usable back end, and attaches them to make sure; nothing
+    /// is tallied before [`Session::attach`].
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let kernel = Kernel::read(options)?;
+        let wanted: &[Backend] = match options.backend {
+            BackendChoice::Auto => &Backend::ALL,
+            BackendChoice::Only(ref backend) => std::slice::from_ref(backend),
+        };
+        let mut tried = Vec::new();
+        for backend in wanted {
+            if options.backend == BackendChoice::Auto {
+                if let Some(reason) = unsafe_trampoline(*backend) {
+                    tried.push((*backend, reason.to_owned()));
+                    continue;
+                }
+            }
+            match Self::try_backend(options, &kernel, *backend) {
+                Ok(mut session) => {
+                    session.refused = tried;
+                    return Ok(session);
+                }
+                Err(reason) => tried.push((*backend, reason)),
+            }
+        }
+        Err(LoadError::NoBackend { tried })
     }
+
+    fn try_backend(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Self, String> {
+        let mut ebpf = load_object(options, kernel)?;
+        for hook in programs::hooks(backend) {
+            hook.load(&mut ebpf, &kernel.btf)?;
+        }
+        load_sweep(&mut ebpf)?;
+        let ring = ebpf.take_map("RING").ok_or("map `RING` is not in the object")?;
+        let ring = RingBuf::try_from(ring).map_err(|error| error.to_string())?;
+        let mut session = Self {
+            ebpf,
+            ring,
+            links: Vec::new(),
+            backend,
+            refused: Vec::new(),
+            control: Control::default(),
+            switched_off: [0; 2],
+        };
+        session.fill_pool().map_err(|error| error.to_string())?;
+        session.link()?;
+        Ok(session)
+    }
+
     /// The back end in use.
     pub fn backend(&self) -> Backend {
-        unreachable!()
+        self.backend
     }
+
     /// Back ends that `auto` tried before this one, with what the kernel answered.
     pub fn refused(&self) -> &[(Backend, String)] {
-        unreachable!()
+        &self.refused
     }
-    /// Attaches the hooks of the `http1` probe; what was open before is forgotten.
+
+    /// Attaches the hooks of the `http1` probe and begins to tally; what was open before is forgotten.
     pub fn attach(&mut self) -> Result<(), LoadError> {
-        unreachable!()
+        if self.control.enabled == 1 {
+            return Ok(());
+        }
+        self.link().map_err(|reason| operation("attach hooks", reason))?;
+        self.control.attachment = self.control.attachment.wrapping_add(1);
+        self.control.attached_ns = monotonic_ns();
+        self.control.enabled = 1;
+        self.write_control()
     }
+
     /// Stops tallying at once, then detaches the hooks. Open exchanges are counted as `probe_was_off`.
     pub fn detach(&mut self) -> Result<(), LoadError> {
-        unreachable!()
+        if self.control.enabled == 0 && self.links.is_empty() {
+            return Ok(());
+        }
+        self.control.enabled = 0;
+        self.write_control()?;
+        for link in std::mem::take(&mut self.links).into_iter().rev() {
+            link.detach(&mut self.ebpf).map_err(|reason| operation("detach hooks", reason))?;
+        }
+        self.forget_connections()
     }
-    /// Whether the hooks are attached.
+
+    /// Whether exchanges are tallied.
     pub fn attached(&self) -> bool {
-        unreachable!()
+        self.control.enabled == 1
     }
+
     /// Hands every record in the ring to `sink`; returns how many there were.
-    pub fn drain(&mut self, _sink: impl FnMut(Record<'_>)) -> usize {
-        unreachable!()
+    pub fn drain(&mut self, mut sink: impl FnMut(Record<'_>)) -> usize {
+        let mut count = 0;
+        while let Some(item) = self.ring.next() {
+            if let Some(record) = record::parse(&item) {
+                sink(record);
+            }
+            count += 1;
+        }
+        count
     }
+
     /// Totals of the kernel side's counters.
     pub fn counters(&self) -> Result<CounterValues, LoadError> {
-        unreachable!()
+        let map = self.map("COUNTERS")?;
+        let cells: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(map).map_err(|error| operation("open counters", error))?;
+        let mut totals = [0; CELLS as usize];
+        // What ends an exchange is read before what begins one, so that none can seem to end unseen.
+        for counter in COUNTERS.iter().rev() {
+            let index = *counter as u32;
+            let values =
+                cells.get(&index, 0).map_err(|error| operation("read counters", error))?;
+            totals[index as usize] = values.iter().sum();
+        }
+        totals[Counter::ProbeOffServer as usize] += self.switched_off[usize::from(role::SERVER)];
+        totals[Counter::ProbeOffClient as usize] += self.switched_off[usize::from(role::CLIENT)];
+        Ok(CounterValues(totals))
     }
+
     /// Exchanges open in the kernel, as (server, client), by walking the connection table.
     pub fn open(&self) -> Result<(u64, u64), LoadError> {
-        unreachable!()
+        let mut open = [0; 2];
+        let map = self.map("CONNECTIONS")?;
+        let table: HashMap<_, u64, Plain<Connection>> =
+            HashMap::try_from(map).map_err(|error| operation("open the connection table", error))?;
+        for entry in table.iter() {
+            // An entry that goes away under the walk is no error.
+            let Ok((_, Plain(connection))) = entry else { continue };
+            open[usize::from(connection.role & 1)] += u64::from(connection.waiting());
+        }
+        Ok((open[usize::from(role::SERVER)], open[usize::from(role::CLIENT)]))
     }
+
     /// Writes one filter decision.
-    pub fn decide(&mut self, _key: FilterKey, _decision: Decision) -> Result<(), LoadError> {
-        unreachable!()
+    pub fn decide(&mut self, key: FilterKey, decision: Decision) -> Result<(), LoadError> {
+        let value = match decision {
+            Decision::Watch => decision::WATCH,
+            Decision::Exclude => decision::EXCLUDE,
+        };
+        let mut filter = self.filter()?;
+        filter.insert(Plain(key), value, 0).map_err(|error| operation("write the filter", error))
     }
+
     /// Forgets all decisions about a process that is gone or has replaced its program.
-    pub fn forget(&mut self, _tgid: u32) -> Result<(), LoadError> {
-        unreachable!()
+    pub fn forget(&mut self, tgid: u32) -> Result<(), LoadError> {
+        self.forget_decisions(|key| key.tgid == tgid)
     }
-    /// Starts a new filter generation: every socket is asked about again at its next head.
+
+    /// Starts a new filter generation: every socket is asked about again at its next head, by decisions
+    /// that are still to be written.
     pub fn renew_filter(&mut self) -> Result<(), LoadError> {
-        unreachable!()
+        self.forget_decisions(|_key| true)?;
+        self.control.filter_generation = self.control.filter_generation.wrapping_add(1);
+        self.write_control()
     }
-    /// Finishes exchanges whose end no hook sees (Unix sockets that are gone, exchanges open for longer
-    /// than `open_max_ns`); call about once a second.
-    pub fn sweep(&mut self, _now_ns: u64, _open_max_ns: u64) -> Result<(), LoadError> {
-        unreachable!()
+
+    fn forget_decisions(&mut self, which: impl Fn(&FilterKey) -> bool) -> Result<(), LoadError> {
+        let mut filter = self.filter()?;
+        let keys: Vec<_> =
+            filter.keys().filter_map(Result::ok).filter(|key| which(&key.0)).collect();
+        for key in keys {
+            // Gone already is what is wanted.
+            let _gone = filter.remove(&key);
+        }
+        Ok(())
     }
+
+    /// Finishes exchanges whose end no hook sees: Unix sockets that are gone. Call about once a second.
+    pub fn sweep(&mut self) -> Result<(), LoadError> {
+        if self.control.enabled == 0 || self.backend == Backend::Fexit {
+            return Ok(());
+        }
+        let sockets: Vec<(u64, u64)> = {
+            let map = self.map("UNIX_SOCKETS")?;
+            let sockets: HashMap<_, u64, u64> =
+                HashMap::try_from(map).map_err(|error| operation("open Unix sockets", error))?;
+            sockets.iter().filter_map(Result::ok).collect()
+        };
+        let Some(aya::programs::Program::RawTracePoint(program)) =
+            self.ebpf.program(programs::SWEEP)
+        else {
+            return Ok(());
+        };
+        let fd = program.fd().map_err(|error| operation("sweep", error))?;
+        for (socket, inode) in sockets {
+            kernel_run::run(fd.as_fd(), &[socket, inode])
+                .map_err(|error| operation("sweep", error))?;
+        }
+        Ok(())
+    }
+
     /// Run statistics of the loaded programs.
     pub fn program_stats(&self) -> Vec<ProgramStat> {
-        unreachable!()
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info = program.info().ok()?;
+                Some(ProgramStat {
+                    name: name.to_owned(),
+                    run_time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
+                    run_count: info.run_count(),
+                    verified_insns: info.verified_instruction_count().unwrap_or(0),
+                })
+            })
+            .collect()
     }
-    /// Bytes of kernel memory locked by the maps.
+
+    /// Bytes of kernel memory that the maps lock, as the kernel accounts for them.
     pub fn map_bytes(&self) -> u64 {
-        unreachable!()
+        let ring = std::os::fd::AsRawFd::as_raw_fd(&self.ring);
+        let others = self.ebpf.maps().filter_map(|(_, map)| map_fd(map));
+        std::iter::once(ring).chain(others).filter_map(locked_bytes).sum()
+    }
+
+    fn link(&mut self) -> Result<(), String> {
+        if !self.links.is_empty() {
+            return Ok(());
+        }
+        for hook in programs::hooks(self.backend) {
+            if hook.is_loaded(&self.ebpf) {
+                self.links.push(hook.attach(&mut self.ebpf)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts every slot of the head pool on its free list.
+    fn fill_pool(&mut self) -> Result<(), LoadError> {
+        let map = self
+            .ebpf
+            .map_mut("FREE_HEADS")
+            .ok_or_else(|| operation("open the head pool", "not in the object"))?;
+        let mut free: Stack<_, u32> =
+            Stack::try_from(map).map_err(|error| operation("open the head pool", error))?;
+        while free.pop(0).is_ok() {}
+        for slot in 0..free.capacity() {
+            free.push(slot, 0).map_err(|error| operation("fill the head pool", error))?;
+        }
+        Ok(())
+    }
+
+    /// Counts what is open and empties the tables; the hooks must be gone.
+    fn forget_connections(&mut self) -> Result<(), LoadError> {
+        let (server, client) = self.open()?;
+        self.switched_off[usize::from(role::SERVER)] += server;
+        self.switched_off[usize::from(role::CLIENT)] += client;
+        self.clear::<u64, Plain<Connection>>("CONNECTIONS")?;
+        self.clear::<[u64; 2], Plain<Request>>("PIPELINED")?;
+        self.clear::<u64, u64>("UNIX_SOCKETS")?;
+        self.fill_pool()
+    }
+
+    fn clear<K: aya::Pod, V: aya::Pod>(&mut self, name: &'static str) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut(name).ok_or_else(|| operation("open a map", name))?;
+        let mut map: HashMap<_, K, V> =
+            HashMap::try_from(map).map_err(|error| operation("open a map", error))?;
+        let keys: Vec<K> = map.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            map.remove(&key).map_err(|error| operation("clear a map", error))?;
+        }
+        Ok(())
+    }
+
+    fn filter(&mut self) -> Result<HashMap<&mut MapData, Plain<FilterKey>, u32>, LoadError> {
+        let map =
+            self.ebpf.map_mut("FILTER").ok_or_else(|| operation("open the filter", "not there"))?;
+        HashMap::try_from(map).map_err(|error| operation("open the filter", error))
+    }
+
+    fn write_control(&mut self) -> Result<(), LoadError> {
+        let map =
+            self.ebpf.map_mut("CONTROL").ok_or_else(|| operation("open control", "not there"))?;
+        let mut control: Array<_, Plain<Control>> =
+            Array::try_from(map).map_err(|error| operation("open control", error))?;
+        control.set(0, Plain(self.control), 0).map_err(|error| operation("write control", error))
+    }
+
+    fn map(&self, name: &'static str) -> Result<&aya::maps::Map, LoadError> {
+        self.ebpf.map(name).ok_or_else(|| operation("open a map", name))
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Session").field("backend", &self.backend).finish_non_exhaustive()
     }
 }
 
 impl AsFd for Session {
     /// Readable when the ring asks to be drained.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        unreachable!()
+        self.ring.as_fd()
     }
 }
 
 /// Really tries every back end, detaching again at once; for `check`.
-pub fn survey(_options: &Options) -> Result<Vec<BackendReport>, LoadError> {
-    Err(LoadError::NotBuilt)
+pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
+    let kernel = Kernel::read(options)?;
+    let reports = Backend::ALL
+        .iter()
+        .map(|backend| {
+            let result = match unsafe_trampoline(*backend) {
+                Some(reason) => Err(reason.to_owned()),
+                None => Session::try_backend(options, &kernel, *backend).map(drop),
+            };
+            BackendReport { backend: *backend, result }
+        })
+        .collect();
+    Ok(reports)
+}
+
+/// What is known of the running kernel; large, and dropped once the programs are loaded.
+struct Kernel {
+    btf: Btf,
+    layout: Layout,
+    modern: bool,
+}
+
+impl Kernel {
+    fn read(options: &Options) -> Result<Self, LoadError> {
+        let path = "/sys/kernel/btf/vmlinux";
+        let bytes = std::fs::read(path).map_err(|error| LoadError::NoBtf(error.to_string()))?;
+        let no_btf = |error: btf::BtfError| LoadError::NoBtf(error.to_string());
+        let names = btf::Names::of(&bytes).map_err(no_btf)?;
+        let types = btf::Btf::parse(&bytes).map_err(no_btf)?;
+        let layout = layout::read(&types, &names, options).map_err(no_btf)?;
+        let modern = layout::is_modern(&types);
+        drop(types);
+        let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(error.to_string()))?;
+        Ok(Self { btf, layout, modern })
+    }
+}
+
+fn load_object(options: &Options, kernel: &Kernel) -> Result<Ebpf, String> {
+    let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
+    let layout = Plain(kernel.layout);
+    let default =
+        if kernel.modern { limits::CONNECTIONS } else { limits::CONNECTIONS_PREALLOCATED };
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&kernel.btf))
+        .verifier_log_level(verifier_log_level())
+        .override_global("LAYOUT", &layout, true)
+        .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("HEADS", options.head_slots)
+        .map_max_entries("FREE_HEADS", options.head_slots)
+        .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
+    loader.load(object).map_err(|error| chain(&error))
+}
+
+/// The whole log only for those who work on the programs: writing it slows loading down.
+fn verifier_log_level() -> VerifierLogLevel {
+    if std::env::var_os("KERNTALLY_VERIFIER_LOG").is_some() {
+        VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::DISABLE
+    }
+}
+
+fn load_sweep(ebpf: &mut Ebpf) -> Result<(), String> {
+    let program = ebpf.program_mut(programs::SWEEP).ok_or("program `sweep` is not in the object")?;
+    <&mut aya::programs::RawTracePoint>::try_from(program)
+        .and_then(aya::programs::RawTracePoint::load)
+        .map_err(|error| format!("load of `sweep`: {}", chain(&error)))
+}
+
+/// Trampolines of kernels without this function crash when programs come and go under load
+/// (fixed by e21aa341785c, "bpf: Fix fexit trampoline", 5.12 and stable kernels).
+fn unsafe_trampoline(backend: Backend) -> Option<&'static str> {
+    if backend != Backend::Fexit {
+        return None;
+    }
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let safe = symbols.lines().any(|line| line.ends_with(" __bpf_tramp_image_put_rcu"));
+    if safe { None } else { Some("this kernel's trampolines are not safe to detach") }
+}
+
+fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadError {
+    LoadError::Operation { operation, reason: reason.to_string() }
+}
+
+/// An error with its causes, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
+    use aya::maps::Map;
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::Stack(data)
+        | Map::RingBuf(data) => data,
+        _ => return None,
+    };
+    Some(std::os::fd::AsRawFd::as_raw_fd(&data.fd().as_fd()))
+}
+
+/// The kernel's own account of a map's memory.
+fn locked_bytes(fd: std::os::fd::RawFd) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"))?;
+    line.trim().parse().ok()
+}
+
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of ours.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    if failed != 0 {
+        return 0;
+    }
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }

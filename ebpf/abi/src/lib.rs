@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod counter;
+mod layout;
 pub mod limits;
 mod record;
 
 pub use counter::{CELLS, COUNTERS, Counter};
+pub use layout::{Control, Layout, iov};
 pub use record::{
     EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, decision, family, flag, kind,
     process_event, role,

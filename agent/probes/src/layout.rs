@@ -1,0 +1,62 @@
+//! The kernel's structure layout as the BPF programs need it.
+
+use kerntally_abi::{Layout, iov};
+
+use crate::{
+    btf::{Btf, BtfError, Names},
+    options::Options,
+};
+
+/// Old iterators mix their direction into the type's lowest bit.
+const OLD_ITER_MASK: u32 = 0xfe;
+
+/// Whether the tables of this kernel can allocate on demand from any context: its own allocator for BPF
+/// (6.1) shows in its types.
+pub(crate) fn is_modern(btf: &Btf) -> bool {
+    btf.has_struct("bpf_mem_alloc")
+}
+
+/// Reads every offset and value.
+pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<Layout, BtfError> {
+    let at = |path: &str| btf.offset(names, path);
+    let either = |new: &str, old: &str| at(new).or_else(|_absent| at(old));
+    let old_iter = at("iov_iter.iter_type").is_err();
+    let ubuf = btf.value("ITER_UBUF");
+    Ok(Layout {
+        sock_daddr: at("sock_common.skc_daddr")?,
+        sock_saddr: at("sock_common.skc_rcv_saddr")?,
+        sock_dport: at("sock_common.skc_dport")?,
+        sock_num: at("sock_common.skc_num")?,
+        sock_family: at("sock_common.skc_family")?,
+        sock_v6_daddr: at("sock_common.skc_v6_daddr")?,
+        sock_v6_saddr: at("sock_common.skc_v6_rcv_saddr")?,
+        sock_type: at("sock.sk_type")?,
+        sock_protocol: at("sock.sk_protocol")?,
+        sock_shutdown: at("sock.sk_shutdown")?,
+        sock_err: at("sock.sk_err")?,
+        sock_socket: at("sock.sk_socket")?,
+        socket_ino: (at("socket_alloc.vfs_inode")? + at("inode.i_ino")?)
+            .wrapping_sub(at("socket_alloc.socket")?),
+        socket_sk: at("socket.sk")?,
+        tcp_copied_seq: at("tcp_sock.copied_seq")?,
+        tcp_write_seq: at("tcp_sock.write_seq")?,
+        icsk_ulp_ops: at("inet_connection_sock.icsk_ulp_ops")?,
+        task_flags: at("task_struct.flags")?,
+        task_leader: at("task_struct.group_leader")?,
+        task_start: either("task_struct.start_boottime", "task_struct.real_start_time")?,
+        task_comm: at("task_struct.comm")?,
+        msg_iter: at("msghdr.msg_iter")?,
+        iter_type: either("iov_iter.iter_type", "iov_iter.type")?,
+        iter_type_mask: if old_iter { OLD_ITER_MASK } else { 0xff },
+        iter_offset: at("iov_iter.iov_offset")?,
+        iter_iov: either("iov_iter.__iov", "iov_iter.iov")?,
+        iter_ubuf: if ubuf.is_ok() { at("iov_iter.ubuf")? } else { 0 },
+        iter_count: at("iov_iter.count")?,
+        iter_segments: at("iov_iter.nr_segs")?,
+        iov_ubuf: ubuf.map_or(iov::ABSENT, |value| u32::try_from(value).unwrap_or(iov::ABSENT)),
+        iov_iovec: u32::try_from(btf.value("ITER_IOVEC")?).unwrap_or(iov::ABSENT),
+        own_tgid: options.own_tgid,
+        head_bytes: options.head_bytes,
+        abi_version: kerntally_abi::ABI_VERSION,
+    })
+}

@@ -1,0 +1,152 @@
+//! Which programs a back end consists of, and how each is loaded, attached and detached.
+
+use aya::{
+    Btf, Ebpf,
+    programs::{FEntry, FExit, RawTracePoint, fentry::FEntryLinkId, fexit::FExitLinkId,
+        raw_trace_point::RawTracePointLinkId},
+};
+
+use aya_obj::btf::BtfKind;
+
+use crate::options::Backend;
+
+/// A program and the place it is attached to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hook {
+    /// Name of the program in the object.
+    pub(crate) program: &'static str,
+    /// Kernel function or tracepoint.
+    pub(crate) target: &'static str,
+    kind: Kind,
+    /// Kernels without the target do not need it.
+    optional: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Fexit,
+    Fentry,
+    RawTracepoint,
+}
+
+const fn fexit(program: &'static str, target: &'static str, optional: bool) -> Hook {
+    Hook { program, target, kind: Kind::Fexit, optional }
+}
+
+const fn tracepoint(name: &'static str) -> Hook {
+    Hook { program: name, target: name, kind: Kind::RawTracepoint, optional: false }
+}
+
+/// Data hooks of fexit. The `sendpage` operations went in 6.5.
+const FEXIT: &[Hook] = &[
+    fexit("fexit_inet_sendmsg", "inet_sendmsg", false),
+    fexit("fexit_inet_recvmsg", "inet_recvmsg", false),
+    fexit("fexit_inet6_sendmsg", "inet6_sendmsg", true),
+    fexit("fexit_inet6_recvmsg", "inet6_recvmsg", true),
+    fexit("fexit_unix_stream_sendmsg", "unix_stream_sendmsg", false),
+    fexit("fexit_unix_stream_recvmsg", "unix_stream_recvmsg", false),
+    fexit("fexit_inet_sendpage", "inet_sendpage", true),
+    fexit("fexit_unix_stream_sendpage", "unix_stream_sendpage", true),
+    Hook { program: "fentry_unix_release", target: "unix_release", kind: Kind::Fentry, optional: false },
+];
+
+const SOCK_TRACEPOINT: &[Hook] = &[tracepoint("sock_send_length"), tracepoint("sock_recv_length")];
+
+/// The lives of sockets and processes, for every back end.
+const LIFECYCLE: &[Hook] = &[
+    tracepoint("inet_sock_set_state"),
+    tracepoint("tcp_destroy_sock"),
+    tracepoint("sched_process_exec"),
+    tracepoint("sched_process_exit"),
+];
+
+/// Program that is loaded to be run from user space.
+pub(crate) const SWEEP: &str = "sweep";
+
+/// The link that keeps a hook in place.
+#[derive(Debug)]
+pub(crate) enum Link {
+    Fexit(&'static str, FExitLinkId),
+    Fentry(&'static str, FEntryLinkId),
+    RawTracepoint(&'static str, RawTracePointLinkId),
+}
+
+/// The hooks of a back end: lives first, so that no close is missed once data is seen.
+pub(crate) fn hooks(backend: Backend) -> impl Iterator<Item = &'static Hook> {
+    let data = match backend {
+        Backend::Fexit => FEXIT,
+        Backend::SockTracepoint => SOCK_TRACEPOINT,
+    };
+    LIFECYCLE.iter().chain(data)
+}
+
+impl Hook {
+    /// Loads the program; `false` if the kernel lacks an optional target.
+    pub(crate) fn load(&self, ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, String> {
+        let program = ebpf
+            .program_mut(self.program)
+            .ok_or_else(|| format!("program `{}` is not in the object", self.program))?;
+        if self.optional && btf.id_by_type_name_kind(self.target, BtfKind::Func).is_err() {
+            return Ok(false);
+        }
+        let loaded = match self.kind {
+            Kind::Fexit => <&mut FExit>::try_from(program).and_then(|it| it.load(self.target, btf)),
+            Kind::Fentry => <&mut FEntry>::try_from(program).and_then(|it| it.load(self.target, btf)),
+            Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load),
+        };
+        loaded.map(|()| true).map_err(|error| self.explain("load", &error))
+    }
+
+    /// Whether [`Hook::load`] has loaded it.
+    pub(crate) fn is_loaded(&self, ebpf: &Ebpf) -> bool {
+        ebpf.program(self.program).is_some_and(|program| program.fd().is_ok())
+    }
+
+    /// Attaches the loaded program.
+    pub(crate) fn attach(&self, ebpf: &mut Ebpf) -> Result<Link, String> {
+        let program = ebpf
+            .program_mut(self.program)
+            .ok_or_else(|| format!("program `{}` is not in the object", self.program))?;
+        let link = match self.kind {
+            Kind::Fexit => <&mut FExit>::try_from(program)
+                .and_then(FExit::attach)
+                .map(|id| Link::Fexit(self.program, id)),
+            Kind::Fentry => <&mut FEntry>::try_from(program)
+                .and_then(FEntry::attach)
+                .map(|id| Link::Fentry(self.program, id)),
+            Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)
+                .and_then(|it| it.attach(self.target))
+                .map(|id| Link::RawTracepoint(self.program, id)),
+        };
+        link.map_err(|error| self.explain("attach", &error))
+    }
+
+    fn explain(&self, operation: &str, error: &aya::programs::ProgramError) -> String {
+        let mut text = format!("{operation} of `{}` at `{}`: {error}", self.program, self.target);
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            source = inner.source();
+        }
+        text
+    }
+}
+
+impl Link {
+    /// Takes the hook away.
+    pub(crate) fn detach(self, ebpf: &mut Ebpf) -> Result<(), String> {
+        let name = match self {
+            Self::Fexit(name, _) | Self::Fentry(name, _) | Self::RawTracepoint(name, _) => name,
+        };
+        let program = ebpf.program_mut(name).ok_or_else(|| format!("program `{name}` is gone"))?;
+        let detached = match self {
+            Self::Fexit(_, id) => <&mut FExit>::try_from(program).and_then(|it| it.detach(id)),
+            Self::Fentry(_, id) => <&mut FEntry>::try_from(program).and_then(|it| it.detach(id)),
+            Self::RawTracepoint(_, id) => {
+                <&mut RawTracePoint>::try_from(program).and_then(|it| it.detach(id))
+            }
+        };
+        detached.map_err(|error| format!("detach of `{name}`: {error}"))
+    }
+}

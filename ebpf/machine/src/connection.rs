@@ -1,0 +1,270 @@
+//! What is remembered of one socket: the value of the connection table.
+
+use core::mem::size_of;
+
+/// A head slot index that means none.
+pub const NO_SLOT: u16 = u16::MAX;
+
+/// Index of the direction that carries requests in [`Connection::directions`].
+pub const REQUEST: usize = 0;
+/// Index of the direction that carries responses.
+pub const RESPONSE: usize = 1;
+/// Directions of a connection.
+pub const DIRECTIONS: usize = 2;
+
+/// Where one direction of a connection stands in its current message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Before the first byte of a message.
+    Start = 0,
+    /// Inside a method.
+    Method = 1,
+    /// Inside a request line, after the method.
+    Line = 2,
+    /// In header fields.
+    Fields = 3,
+    /// In the value of `Content-Length`.
+    Length = 4,
+    /// In the value of `Transfer-Encoding`.
+    Coding = 5,
+    /// In a body of known length.
+    Body = 6,
+    /// In the size of a chunk.
+    ChunkSize = 7,
+    /// In what follows a chunk's size on its line.
+    ChunkExtension = 8,
+    /// In a chunk's data and the line end after it.
+    ChunkData = 9,
+    /// At the start of a trailer line.
+    Trailer = 10,
+    /// Inside a trailer line.
+    TrailerLine = 11,
+    /// In a body that ends with the connection, or with the next request.
+    UntilClose = 12,
+    /// Out of step: waits for a call that begins like a head.
+    Lost = 13,
+    /// A response came before the hook of its request had run: it waits for it.
+    Held = 14,
+    /// The connection no longer speaks HTTP/1.
+    Done = 15,
+}
+
+/// What of a method decides the framing of its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MethodClass {
+    /// Not one of RFC 9110, PATCH or QUERY.
+    Unknown = 0,
+    /// Any known method but those below.
+    Known = 1,
+    /// `HEAD`: responses have no body.
+    Head = 2,
+    /// `CONNECT`: a 2xx response ends HTTP on the connection.
+    Connect = 3,
+}
+
+/// Bits of [`Direction::bits`].
+///
+/// `EARLY` is used on responses only, `TOO_LONG` on requests only; they share a bit.
+pub mod bits {
+    /// The head has a `Content-Length`.
+    pub const HAS_LENGTH: u8 = 1;
+    /// The head's last transfer coding is `chunked`.
+    pub const CHUNKED: u8 = 2;
+    /// The response began while no request waited: on clients its request's hook may yet run, otherwise
+    /// it is nobody's.
+    pub const EARLY: u8 = 4;
+    /// Bytes of the message went past the hooks.
+    pub const UNSEEN: u8 = 8;
+    /// The request line was recognised.
+    pub const RECOGNISED: u8 = 16;
+    /// The request already waits for its response although its head is not complete.
+    pub const PUSHED: u8 = 128;
+    /// An unknown method's request line is longer than what is kept.
+    pub const TOO_LONG: u8 = 1 << 2;
+    /// The position in `Direction::position` is valid.
+    pub const POSITIONED: u8 = 32;
+    /// An unfinished line waits in the slot's carry.
+    pub const PARTIAL: u8 = 64;
+}
+
+/// Bits of [`Request::flags`].
+pub mod request_flag {
+    /// The entry is in use.
+    pub const LIVE: u8 = 1;
+    /// HTTP/1.0.
+    pub const VERSION_1_0: u8 = 2;
+    /// An earlier request on the connection was unanswered when this one came.
+    pub const PIPELINED: u8 = 4;
+    /// It already has its outcome; its response is consumed in silence.
+    pub const SILENT: u8 = 8;
+    /// The head was longer than what is kept.
+    pub const HEAD_CUT: u8 = 16;
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Direction {
+    /// Bytes of the body or chunk still to come; inside a head, the value being read.
+    pub remaining: u64,
+    /// Bytes of the current message so far.
+    pub bytes: u64,
+    /// Requests: when the first byte passed. Responses: when the newest byte passed. Nanoseconds.
+    pub time_ns: u64,
+    /// The socket's own count of the bytes that passed, after the newest call (TCP only).
+    pub position: u32,
+    /// Bytes of the current head so far, saturating.
+    pub head_len: u16,
+    /// Slot that holds the kept head and the carry, or [`NO_SLOT`].
+    pub slot: u16,
+    /// Status of the response being read; 0 before its status line.
+    pub status: u16,
+    /// A [`Phase`].
+    pub phase: u8,
+    /// Bytes of an unfinished line in the slot's carry.
+    pub carry_len: u8,
+    /// [`bits`].
+    pub bits: u8,
+    /// Length of the method of the request being read; for responses, leading line ends skipped.
+    pub method_len: u8,
+    /// [`MethodClass`] of the request being read.
+    pub method: u8,
+    /// Leading empty-line bytes skipped.
+    pub leading: u8,
+}
+
+/// A request that waits for its response.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Request {
+    /// When its first byte passed, or the response before it ended, whichever is later. Nanoseconds.
+    pub start_ns: u64,
+    /// Bytes of head and body, as far as known from the head.
+    pub bytes: u64,
+    /// Thread group behind its first byte.
+    pub tgid: u32,
+    /// Its position on the connection, from 0.
+    pub sequence: u32,
+    /// Slot that holds its head, or [`NO_SLOT`].
+    pub slot: u16,
+    /// Bytes of its head, saturating.
+    pub head_len: u16,
+    /// Length of its method.
+    pub method_len: u8,
+    /// [`MethodClass`].
+    pub method: u8,
+    /// [`request_flag`].
+    pub flags: u8,
+    /// Explicit padding, zero.
+    pub reserved: u8,
+}
+
+/// One socket that speaks HTTP/1.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Connection {
+    /// Requests and responses.
+    pub directions: [Direction; DIRECTIONS],
+    /// The first requests that wait; further ones lie in a map of their own.
+    pub embedded: [Request; 2],
+    /// When the peer closed its side, 0 if it did not. Nanoseconds.
+    pub peer_closed_ns: u64,
+    /// When the newest finished response ended. Nanoseconds.
+    pub previous_end_ns: u64,
+    /// Inode number of the socket, its identity together with its address.
+    pub inode: u32,
+    /// Bytes that had been sent, by the socket's own count, when an early response was received.
+    pub early_position: u32,
+    /// Sequence number of the next request to arrive.
+    pub arrived: u32,
+    /// Sequence number of the next request to be answered.
+    pub answered: u32,
+    /// Thread group that the filter was last asked about.
+    pub filter_tgid: u32,
+    /// Generation of the filter when it was asked.
+    pub filter_generation: u32,
+    /// Generation of the attachment: entries of an earlier one are forgotten.
+    pub attachment: u32,
+    /// One of `kerntally_abi::role`.
+    pub role: u8,
+    /// One of `kerntally_abi::family`.
+    pub family: u8,
+    /// 1 once a request was recognised on the socket.
+    pub in_step: u8,
+    /// 1 where the socket's own byte positions can be used.
+    pub positioned: u8,
+}
+
+const _: () = assert!(size_of::<Direction>() == 40);
+const _: () = assert!(size_of::<Request>() == 32);
+const _: () = assert!(size_of::<Connection>() == 192);
+
+impl Direction {
+    /// A direction before its first message.
+    pub const EMPTY: Self = Self {
+        remaining: 0,
+        bytes: 0,
+        time_ns: 0,
+        position: 0,
+        head_len: 0,
+        slot: NO_SLOT,
+        status: 0,
+        phase: Phase::Start as u8,
+        carry_len: 0,
+        bits: 0,
+        method_len: 0,
+        method: 0,
+        leading: 0,
+    };
+
+    /// Whether a head is being read.
+    #[inline(always)]
+    pub const fn in_head(&self) -> bool {
+        self.phase >= Phase::Method as u8 && self.phase <= Phase::Coding as u8
+    }
+}
+
+impl Request {
+    /// An entry that is not in use.
+    pub const EMPTY: Self = Self {
+        start_ns: 0,
+        bytes: 0,
+        tgid: 0,
+        sequence: 0,
+        slot: NO_SLOT,
+        head_len: 0,
+        method_len: 0,
+        method: 0,
+        flags: 0,
+        reserved: 0,
+    };
+}
+
+impl Connection {
+    /// A socket before its first message.
+    pub const EMPTY: Self = Self {
+        directions: [Direction::EMPTY; DIRECTIONS],
+        embedded: [Request::EMPTY; 2],
+        peer_closed_ns: 0,
+        previous_end_ns: 0,
+        inode: 0,
+        early_position: 0,
+        arrived: 0,
+        answered: 0,
+        filter_tgid: 0,
+        filter_generation: 0,
+        attachment: 0,
+        role: 0,
+        family: 0,
+        in_step: 0,
+        positioned: 0,
+    };
+
+    /// Requests that wait for the end of their response.
+    #[inline(always)]
+    pub const fn waiting(&self) -> u32 {
+        self.arrived.wrapping_sub(self.answered)
+    }
+}

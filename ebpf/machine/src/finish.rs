@@ -1,0 +1,394 @@
+//! Requests that begin to wait, and exchanges that end.
+
+use kerntally_abi::{Counter, EndReason, role};
+
+use crate::{
+    Connection, Direction, Ended, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work,
+    bits, head, request_flag,
+    step::todo,
+};
+
+/// Requests of one connection that may wait at one time; deeper pipelines are not separated.
+pub(crate) const WAITING_LIMIT: u32 = 64;
+
+/// How long a response on a Unix socket waits for the hook of its request. Nanoseconds.
+const HELD_NS: u64 = 50_000_000;
+
+/// What ended a connection, or its usefulness.
+#[derive(Clone, Copy, Debug)]
+pub struct Close {
+    /// Why; `LocalClose` becomes `PeerClose` where the peer had closed before.
+    pub reason: EndReason,
+    /// When. Nanoseconds.
+    pub now_ns: u64,
+}
+
+/// What must be done before the next byte is looked at, one thing a call; false when the call is over.
+#[inline(always)]
+pub(crate) fn todo<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    let bits = work.todo;
+    if bits & todo::DESYNCHRONISE != 0 {
+        return give_up(connection, work, host);
+    }
+    if bits & todo::PUSH != 0 {
+        work.todo = bits & !todo::PUSH;
+        push(connection, work, host);
+        return true;
+    }
+    if bits & todo::CLOSE != 0 && bits & (todo::FINISH | todo::FINISH_PREVIOUS) == 0 {
+        return close_next(connection, work, host);
+    }
+    finish(connection, work, host);
+    true
+}
+
+/// Lets the request that was read wait for its response.
+#[inline(always)]
+fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let waiting = connection.waiting();
+    let server = connection.role == role::SERVER;
+    let direction = &mut connection.directions[REQUEST];
+    let request = &mut work.request;
+    request.start_ns = direction.time_ns;
+    request.bytes = u64::from(direction.head_len) + body_length(direction);
+    request.tgid = work.tgid;
+    request.sequence = connection.arrived;
+    request.slot = direction.slot;
+    request.head_len = direction.head_len;
+    request.method_len = direction.method_len;
+    request.method = direction.method;
+    request.flags = flags(direction, waiting);
+    request.reserved = 0;
+    direction.slot = NO_SLOT;
+    direction.bits |= bits::PUSHED;
+    host.count(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
+    if request.flags & request_flag::SILENT != 0 {
+        host.count(if server { Counter::HeadTooLongServer } else { Counter::HeadTooLongClient }, 1);
+    }
+    connection.in_step = 1;
+    if connection.directions[RESPONSE].phase == Phase::UntilClose as u8 && waiting > 0 {
+        work.todo |= todo::FINISH_PREVIOUS;
+    }
+    enqueue(connection, work, host, waiting);
+    if waiting == 0 {
+        meet_early_response(connection, work, host);
+    }
+}
+
+#[inline(always)]
+fn body_length(direction: &Direction) -> u64 {
+    if direction.phase == Phase::Body as u8 { direction.remaining } else { 0 }
+}
+
+#[inline(always)]
+fn flags(direction: &Direction, waiting: u32) -> u8 {
+    let mut flags = request_flag::LIVE;
+    if direction.status == 0 && direction.bits & bits::RECOGNISED != 0 {
+        flags |= request_flag::VERSION_1_0;
+    }
+    if waiting > 0 {
+        flags |= request_flag::PIPELINED;
+    }
+    if direction.head_len as usize > kerntally_abi::limits::HEAD_BYTES || direction.in_head() {
+        flags |= request_flag::HEAD_CUT;
+    }
+    if direction.bits & bits::TOO_LONG != 0 {
+        flags |= request_flag::SILENT;
+    }
+    flags
+}
+
+#[inline(always)]
+fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H, waiting: u32) {
+    let sequence = connection.arrived;
+    let cell = &mut connection.embedded[(sequence & 1) as usize];
+    let stored = if cell.flags & request_flag::LIVE == 0 {
+        *cell = work.request;
+        true
+    } else {
+        waiting < WAITING_LIMIT && host.store(&work.request)
+    };
+    if !stored {
+        // A hole in the queue: its response is consumed in silence.
+        release(work.request.slot, host);
+        if work.request.flags & request_flag::SILENT == 0 {
+            count_unseparated(connection.role, 1, host);
+        }
+    }
+    connection.arrived = sequence.wrapping_add(1);
+}
+
+/// A client's response can be seen before its request: is the one that is there this request's?
+#[inline(always)]
+fn meet_early_response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    if connection.directions[RESPONSE].bits & bits::EARLY == 0 {
+        return;
+    }
+    let held = connection.directions[RESPONSE].phase == Phase::Held as u8;
+    let since = work.now_ns.saturating_sub(connection.directions[RESPONSE].time_ns);
+    let before = connection.early_position.wrapping_sub(work.start_position);
+    let belongs = connection.role == role::CLIENT
+        && if connection.positioned != 0 {
+            before != 0 && before <= u32::MAX / 2
+        } else {
+            since < HELD_NS && (work.request.sequence > 0 || work.settled != 0)
+        };
+    let direction = &mut connection.directions[RESPONSE];
+    if belongs {
+        direction.bits &= !bits::EARLY;
+        let bodiless = work.request.method == MethodClass::Head as u8;
+        if held || (bodiless && direction.phase > Phase::Coding as u8) {
+            direction.phase = Phase::Start as u8;
+            work.todo |= todo::FINISH;
+        }
+        return;
+    }
+    if held {
+        direction.phase = Phase::Start as u8;
+        count_orphan(connection, work.request.sequence == 0, host);
+    }
+}
+
+/// Copies the request that waits longest to `work.request`.
+#[inline(always)]
+pub(crate) fn front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    let sequence = connection.answered;
+    let cell = &connection.embedded[(sequence & 1) as usize];
+    if cell.flags & request_flag::LIVE != 0 && cell.sequence == sequence {
+        work.request = *cell;
+        return true;
+    }
+    host.load(sequence, &mut work.request)
+}
+
+/// Removes the request that was at the front, once claimed.
+#[inline(always)]
+fn drop_front<H: Host>(connection: &mut Connection, sequence: u32, host: &mut H) {
+    let cell = &mut connection.embedded[(sequence & 1) as usize];
+    if cell.flags & request_flag::LIVE != 0 && cell.sequence == sequence {
+        cell.flags = 0;
+        return;
+    }
+    host.remove(sequence);
+}
+
+/// The response that was read is whole, or the next request shows that it is, or the close of the
+/// connection ends it.
+#[inline(always)]
+fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let previous = work.todo & todo::FINISH_PREVIOUS != 0;
+    let closing = work.todo & todo::CLOSE != 0;
+    work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS);
+    let direction = &connection.directions[RESPONSE];
+    if !closing {
+        let consumed = if previous { 0 } else { work.consumed().wrapping_sub(work.mark) };
+        work.ended = Ended {
+            end_ns: direction.time_ns,
+            response_bytes: direction.bytes.wrapping_add(u64::from(consumed)),
+            status: direction.status,
+            reason: if previous { EndReason::NextRequest } else { EndReason::Framing } as u8,
+            complete: 1,
+            unseen: u8::from(direction.bits & bits::UNSEEN != 0),
+            reserved: [0; 3],
+        };
+    }
+    host.barrier();
+    if !closing && (connection.waiting() == 0 || direction.bits & bits::EARLY != 0) {
+        unclaimed(connection, host);
+    } else {
+        finish_front(connection, work, host);
+        reset_response(connection);
+    }
+    if !previous {
+        work.mark = work.consumed();
+    }
+}
+
+/// A whole response for which no request waits.
+#[inline(always)]
+fn unclaimed<H: Host>(connection: &mut Connection, host: &mut H) {
+    let hold = connection.role == role::CLIENT && connection.waiting() == 0;
+    let first = connection.arrived == 0;
+    if hold && connection.directions[RESPONSE].phase != Phase::Done as u8 {
+        connection.directions[RESPONSE].phase = Phase::Held as u8;
+        return;
+    }
+    count_orphan(connection, first, host);
+    reset_response(connection);
+}
+
+#[inline(always)]
+fn count_orphan<H: Host>(connection: &Connection, first: bool, host: &mut H) {
+    if !first {
+        host.count(Counter::UnsolicitedResponse, 1);
+        return;
+    }
+    // The first thing ever seen on the socket: its request passed before the hooks were there.
+    if connection.role == role::SERVER {
+        host.count(Counter::SeenServer, 1);
+        host.count(Counter::JoinedServer, 1);
+    } else {
+        host.count(Counter::SeenClient, 1);
+        host.count(Counter::JoinedClient, 1);
+    }
+}
+
+#[inline(always)]
+fn reset_response(connection: &mut Connection) {
+    let direction = &mut connection.directions[RESPONSE];
+    direction.status = 0;
+    direction.bytes = 0;
+    direction.remaining = 0;
+    direction.bits &= bits::POSITIONED;
+    if direction.phase < Phase::Lost as u8 || direction.phase == Phase::Held as u8 {
+        direction.phase = Phase::Start as u8;
+    }
+}
+
+/// Finishes the request that waits longest, unless somebody else does so at this moment.
+#[inline(always)]
+fn finish_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let sequence = connection.answered;
+    let found = front(connection, work, host);
+    if !host.claim(connection, sequence) || !found {
+        return;
+    }
+    drop_front(connection, sequence, host);
+    if connection.role == role::SERVER && work.request.start_ns < connection.previous_end_ns {
+        work.request.start_ns = connection.previous_end_ns;
+    }
+    connection.previous_end_ns = work.ended.end_ns;
+    host.barrier();
+    if work.request.flags & request_flag::SILENT == 0 {
+        host.emit(connection, &work.request, &work.ended);
+    }
+    release(work.request.slot, host);
+}
+
+#[inline(always)]
+fn release<H: Host>(slot: u16, host: &mut H) {
+    if slot != NO_SLOT {
+        host.return_slot(slot);
+    }
+}
+
+#[inline(always)]
+fn count_unseparated<H: Host>(side: u8, by: u64, host: &mut H) {
+    let counter = if side == role::SERVER {
+        Counter::UnseparatedServer
+    } else {
+        Counter::UnseparatedClient
+    };
+    host.count(counter, by);
+}
+
+/// The order of requests and responses is no longer known: those that wait are given up by name, one a
+/// call, then both directions wait for a call that begins like a head.
+#[inline(always)]
+fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    if connection.waiting() > 0 {
+        let sequence = connection.answered;
+        let found = front(connection, work, host);
+        if !host.claim(connection, sequence) || !found {
+            return true;
+        }
+        drop_front(connection, sequence, host);
+        release(work.request.slot, host);
+        if work.request.flags & request_flag::SILENT == 0 {
+            count_unseparated(connection.role, 1, host);
+        }
+        return true;
+    }
+    host.count(Counter::Desynchronised, 1);
+    lose(&mut connection.directions[REQUEST], host);
+    lose(&mut connection.directions[RESPONSE], host);
+    false
+}
+
+#[inline(always)]
+fn lose<H: Host>(direction: &mut Direction, host: &mut H) {
+    release(direction.slot, host);
+    direction.slot = NO_SLOT;
+    direction.bits &= bits::POSITIONED;
+    direction.status = 0;
+    direction.bytes = 0;
+    if direction.phase != Phase::Done as u8 {
+        direction.phase = Phase::Lost as u8;
+    }
+}
+
+/// Ends everything that is open on a connection whose end has come.
+#[inline(always)]
+pub fn finish_all<H: Host>(
+    connection: &mut Connection,
+    work: &mut Work,
+    close: Close,
+    host: &mut H,
+) {
+    work.now_ns = close.now_ns;
+    work.close_reason = close.reason as u8;
+    work.todo = todo::CLOSE;
+    work.len = 0;
+    work.left = 0;
+    work.position = 0;
+    work.end = 0;
+    work.mark = 0;
+    if head::awaits_push(&connection.directions[REQUEST]) {
+        work.todo |= todo::PUSH;
+    }
+    host.drive_close(connection, work);
+    let early = connection.directions[RESPONSE].bits & bits::EARLY != 0;
+    if early && connection.directions[RESPONSE].status != 0 {
+        count_orphan(connection, connection.arrived == 0, host);
+    }
+    reset_response(connection);
+    lose(&mut connection.directions[REQUEST], host);
+    lose(&mut connection.directions[RESPONSE], host);
+}
+
+/// One step of ending a connection; false when nothing waits any more.
+#[inline(always)]
+pub fn close_step<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    host.barrier();
+    todo(connection, work, host)
+}
+
+/// Ends the request at the front: with the response that was being read, or with none.
+#[inline(always)]
+fn close_next<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    if connection.waiting() == 0 {
+        return false;
+    }
+    end_by_close(connection, work);
+    host.barrier();
+    work.todo |= todo::FINISH;
+    true
+}
+
+#[inline(always)]
+fn end_by_close(connection: &Connection, work: &mut Work) {
+    let direction = &connection.directions[RESPONSE];
+    let started = direction.status != 0 && direction.bits & bits::EARLY == 0;
+    let peer = connection.peer_closed_ns;
+    let peer_first = peer != 0 && peer <= work.now_ns;
+    let reset = work.close_reason == EndReason::Reset as u8;
+    let ended = &mut work.ended;
+    ended.reason = if peer_first && work.close_reason == EndReason::LocalClose as u8 {
+        EndReason::PeerClose as u8
+    } else {
+        work.close_reason
+    };
+    ended.end_ns = if started {
+        direction.time_ns
+    } else if peer_first {
+        peer
+    } else {
+        work.now_ns
+    };
+    ended.response_bytes = if started { direction.bytes } else { 0 };
+    ended.status = if started { direction.status } else { 0 };
+    ended.complete =
+        u8::from(started && direction.phase == Phase::UntilClose as u8 && !reset);
+    ended.unseen = u8::from(started && direction.bits & bits::UNSEEN != 0);
+    ended.reserved = [0; 3];
+}

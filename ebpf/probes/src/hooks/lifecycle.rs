@@ -1,0 +1,138 @@
+//! The lives of sockets and processes.
+
+use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
+use kerntally_abi::{EndReason, process_event, role};
+use kerntally_machine::{Phase, RESPONSE};
+
+use super::program;
+use crate::{
+    kernel,
+    maps::CONNECTIONS,
+    negative,
+    observe::{close_socket, control, forget_connection},
+    process,
+};
+
+/// TCP states (`include/net/tcp_states.h`).
+mod state {
+    pub(super) const ESTABLISHED: u32 = 1;
+    pub(super) const FIN_WAIT1: u32 = 4;
+    pub(super) const CLOSE: u32 = 7;
+    pub(super) const CLOSE_WAIT: u32 = 8;
+    pub(super) const LAST_ACK: u32 = 9;
+}
+
+/// Bits of `sk_shutdown` (`include/net/sock.h`).
+const RCV_SHUTDOWN: u8 = 1;
+const SHUTDOWN_MASK: u8 = 3;
+
+#[inline(always)]
+fn argument(context: &RawTracePointContext, index: usize) -> u64 {
+    // SAFETY: callers pass indices of arguments the tracepoint has.
+    unsafe { *context.as_ptr().cast::<u64>().add(index) }
+}
+
+/// A TCP socket changes its state: `(sk, old state, new state)` (`include/trace/events/sock.h`).
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
+    if control().is_none() {
+        return 0;
+    }
+    let socket = argument(&context, 0);
+    let new = argument(&context, 2) as u32;
+    if new == state::ESTABLISHED {
+        negative::forget(socket);
+        forget_connection(socket);
+        return 0;
+    }
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return 0 };
+    if new == state::CLOSE_WAIT {
+        // SAFETY: the pointer is to a live element of the map.
+        unsafe { (*connection).peer_closed_ns = kernel::now() };
+        return 0;
+    }
+    // SAFETY: as above.
+    let server = unsafe { (*connection).role } == role::SERVER;
+    let shutdown = kernel::shutdown(socket);
+    let own_end = new == state::FIN_WAIT1 || new == state::LAST_ACK;
+    if own_end {
+        // A client that only stops sending still waits for its response.
+        if server || shutdown & RCV_SHUTDOWN != 0 {
+            close_socket(program::STATE, socket, own_reason());
+        }
+    } else if new == state::CLOSE {
+        let reason = if shutdown & SHUTDOWN_MASK == SHUTDOWN_MASK {
+            own_reason()
+        } else if kernel::error(socket) != 0 {
+            EndReason::Reset
+        } else {
+            EndReason::PeerClose
+        };
+        close_socket(program::STATE, socket, reason);
+    }
+    0
+}
+
+#[inline(always)]
+fn own_reason() -> EndReason {
+    if kernel::exiting() { EndReason::Exit } else { EndReason::LocalClose }
+}
+
+/// A TCP socket is destroyed: `(sk)` (`include/trace/events/tcp.h`).
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(context: RawTracePointContext) -> i32 {
+    if control().is_none() {
+        return 0;
+    }
+    let socket = argument(&context, 0);
+    close_socket(program::DESTROY, socket, EndReason::LocalClose);
+    forget_connection(socket);
+    negative::forget(socket);
+    0
+}
+
+/// The reader met the end of the stream: a client's response that ends with the connection is whole.
+#[inline(always)]
+pub fn received_end(program: u32, socket: u64) {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return };
+    // SAFETY: the pointer is to a live element of the map.
+    let connection = unsafe { &mut *connection };
+    if connection.peer_closed_ns == 0 {
+        connection.peer_closed_ns = kernel::now();
+    }
+    if connection.role == role::CLIENT
+        && connection.directions[RESPONSE].phase == Phase::UntilClose as u8
+    {
+        close_socket(program, socket, EndReason::PeerClose);
+    }
+}
+
+/// A process replaces its program: `(task, old pid, binary)` (`include/trace/events/sched.h`).
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
+    process::changed(process_event::EXEC);
+    0
+}
+
+/// A task exits: `(task)` (`include/trace/events/sched.h`).
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
+    let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
+    if both >> 32 == both & 0xffff_ffff {
+        process::changed(process_event::EXIT);
+    }
+    0
+}
+
+/// Ends a Unix socket that is gone, run from user space: `(address, inode number, force)`.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn sweep(context: RawTracePointContext) -> i32 {
+    let socket = argument(&context, 0);
+    let inode = argument(&context, 1);
+    if kernel::inode(socket) == inode && inode != 0 {
+        return 0;
+    }
+    close_socket(program::SWEEP, socket, EndReason::LocalClose);
+    forget_connection(socket);
+    1
+}

@@ -1,0 +1,33 @@
+//! Where the kernel calls in: two ways to see data, and the lives of sockets and processes.
+
+mod fexit;
+mod lifecycle;
+mod sock_tracepoint;
+
+/// Numbers of the programs, each with scratch memory of its own.
+pub mod program {
+    /// `sock_send_length`, or fexit of `inet_sendmsg`.
+    pub const SEND: u32 = 0;
+    /// `sock_recv_length`, or fexit of `inet_recvmsg`.
+    pub const RECEIVE: u32 = 1;
+    /// fexit of `inet6_sendmsg`
+    pub const SEND6: u32 = 2;
+    /// fexit of `inet6_recvmsg`
+    pub const RECEIVE6: u32 = 3;
+    /// fexit of `unix_stream_sendmsg`
+    pub const UNIX_SEND: u32 = 4;
+    /// fexit of `unix_stream_recvmsg`
+    pub const UNIX_RECEIVE: u32 = 5;
+    /// fexit of `inet_sendpage` (before 6.5)
+    pub const SEND_PAGE: u32 = 6;
+    /// fexit of `unix_stream_sendpage` (before 6.5)
+    pub const UNIX_SEND_PAGE: u32 = 7;
+    /// `inet_sock_set_state`
+    pub const STATE: u32 = 8;
+    /// `tcp_destroy_sock`
+    pub const DESTROY: u32 = 9;
+    /// Release of Unix sockets.
+    pub const RELEASE: u32 = 10;
+    /// The sweep, run from user space.
+    pub const SWEEP: u32 = 11;
+}

@@ -1,0 +1,159 @@
+//! Reads of kernel structures, at offsets the loader took from the kernel's BTF.
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
+use kerntally_abi::Layout;
+
+/// Offsets and constants, frozen before load. Never read but through [`layout!`].
+#[unsafe(no_mangle)]
+pub static LAYOUT: Layout = Layout {
+    sock_daddr: 0, sock_saddr: 0, sock_dport: 0, sock_num: 0, sock_family: 0, sock_v6_daddr: 0,
+    sock_v6_saddr: 0, sock_type: 0, sock_protocol: 0, sock_shutdown: 0, sock_err: 0, sock_socket: 0,
+    socket_ino: 0, socket_sk: 0, tcp_copied_seq: 0, tcp_write_seq: 0, icsk_ulp_ops: 0, task_flags: 0,
+    task_leader: 0, task_start: 0, task_comm: 0, msg_iter: 0, iter_type: 0, iter_type_mask: 0,
+    iter_offset: 0, iter_iov: 0, iter_ubuf: 0, iter_count: 0, iter_segments: 0, iov_ubuf: 0, iov_iovec: 0,
+    own_tgid: 0, head_bytes: 0, abi_version: kerntally_abi::ABI_VERSION,
+};
+
+/// A field of [`LAYOUT`], as the verifier's constant.
+macro_rules! layout {
+    ($field:ident) => {
+        // SAFETY: a static's field is always readable; volatile, because the loader writes what the
+        // compiler believes to be zero.
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::LAYOUT.$field) }
+    };
+}
+pub(crate) use layout;
+
+/// `type` of stream sockets (`include/linux/net.h`).
+const SOCK_STREAM: u16 = 1;
+/// `IPPROTO_TCP`
+const IPPROTO_TCP: u16 = 6;
+/// `PF_EXITING` (`include/linux/sched.h`)
+const PF_EXITING: u32 = 4;
+
+/// Reads a `T` at `offset` from a kernel address.
+#[inline(always)]
+pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
+    // SAFETY: the helper checks the address and fails where it cannot be read.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}
+
+/// Address family of a socket.
+#[inline(always)]
+pub fn family(socket: u64) -> u16 {
+    read(socket, layout!(sock_family)).unwrap_or(0)
+}
+
+/// Whether it is a stream socket.
+#[inline(always)]
+pub fn is_stream(socket: u64) -> bool {
+    read::<u16>(socket, layout!(sock_type)) == Some(SOCK_STREAM)
+}
+
+/// Whether the socket's own byte positions are those of the caller's bytes: plain TCP, no kernel TLS.
+#[inline(always)]
+pub fn is_positioned(socket: u64) -> bool {
+    read::<u16>(socket, layout!(sock_protocol)) == Some(IPPROTO_TCP)
+        && read::<u64>(socket, layout!(icsk_ulp_ops)) == Some(0)
+}
+
+/// Bytes received from the socket so far, modulo 2^32.
+#[inline(always)]
+pub fn received_position(socket: u64) -> u32 {
+    read(socket, layout!(tcp_copied_seq)).unwrap_or(0)
+}
+
+/// Bytes sent to the socket so far, modulo 2^32.
+#[inline(always)]
+pub fn sent_position(socket: u64) -> u32 {
+    read(socket, layout!(tcp_write_seq)).unwrap_or(0)
+}
+
+/// Inode number of the socket, 0 once it has lost its file.
+#[inline(always)]
+pub fn inode(socket: u64) -> u64 {
+    let file: u64 = read(socket, layout!(sock_socket)).unwrap_or(0);
+    if file == 0 {
+        return 0;
+    }
+    read(file, layout!(socket_ino)).unwrap_or(0)
+}
+
+/// `sk_shutdown`: 1 no more receives, 2 no more sends.
+#[inline(always)]
+pub fn shutdown(socket: u64) -> u8 {
+    read(socket, layout!(sock_shutdown)).unwrap_or(0)
+}
+
+/// `sk_err`
+#[inline(always)]
+pub fn error(socket: u64) -> i32 {
+    read(socket, layout!(sock_err)).unwrap_or(0)
+}
+
+/// Local port, host order.
+#[inline(always)]
+pub fn local_port(socket: u64) -> u16 {
+    read(socket, layout!(sock_num)).unwrap_or(0)
+}
+
+/// Remote port, host order.
+#[inline(always)]
+pub fn remote_port(socket: u64) -> u16 {
+    u16::from_be(read(socket, layout!(sock_dport)).unwrap_or(0))
+}
+
+/// The current task.
+#[inline(always)]
+pub fn task() -> u64 {
+    // SAFETY: takes no arguments.
+    unsafe { generated::bpf_get_current_task() }
+}
+
+/// Whether the current task is exiting.
+#[inline(always)]
+pub fn exiting() -> bool {
+    read::<u32>(task(), layout!(task_flags)).unwrap_or(0) & PF_EXITING != 0
+}
+
+/// Start of a task's thread group, nanoseconds of `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn group_start(task: u64) -> u64 {
+    let leader: u64 = read(task, layout!(task_leader)).unwrap_or(0);
+    if leader == 0 {
+        return 0;
+    }
+    read(leader, layout!(task_start)).unwrap_or(0)
+}
+
+/// Name of a task's thread group leader.
+#[inline(always)]
+pub fn group_name(task: u64) -> [u8; 16] {
+    let leader: u64 = read(task, layout!(task_leader)).unwrap_or(0);
+    read(leader, layout!(task_comm)).unwrap_or([0; 16])
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes no arguments.
+    unsafe { generated::bpf_ktime_get_ns() }
+}
+
+/// Thread group of the current task.
+#[inline(always)]
+pub fn tgid() -> u32 {
+    (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// `value & mask`, in a form that the compiler cannot prove redundant and drop: the verifier needs to see
+/// it. `mask` must be one less than a power of two.
+#[inline(always)]
+pub fn bounded(value: u32, mask: u32) -> u32 {
+    let mut bounded = u64::from(value);
+    // SAFETY: pure arithmetic on a register.
+    unsafe {
+        core::arch::asm!("{0} &= {1}", inout(reg) bounded, in(reg) u64::from(mask), options(pure, nomem, nostack));
+    }
+    bounded as u32
+}

@@ -1,0 +1,165 @@
+//! Every map, with its key, its value, its writer and its bound.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
+};
+use kerntally_abi::{
+    CELLS, Control, FilterKey,
+    limits::{
+        CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED, FILTER_ENTRIES,
+        HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES, PIPELINED_REQUESTS, PROCESSES as PROCESS_LIMIT,
+        RING_BYTES,
+    },
+};
+use kerntally_machine::{Connection, Request, Work};
+
+use crate::buffer::Buffer;
+
+/// Allocate entries on demand where the kernel's allocator is safe in any context (6.1).
+#[cfg(feature = "modern")]
+const ON_DEMAND: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+#[cfg(not(feature = "modern"))]
+const ON_DEMAND: u32 = 0;
+
+#[cfg(feature = "modern")]
+const CONNECTION_ENTRIES: u32 = CONNECTION_LIMIT;
+#[cfg(not(feature = "modern"))]
+const CONNECTION_ENTRIES: u32 = CONNECTIONS_PREALLOCATED;
+const _: u32 = CONNECTION_LIMIT + CONNECTIONS_PREALLOCATED;
+
+/// One slot of the head pool.
+#[repr(C)]
+pub struct HeadSlot {
+    /// The kept start of a request head.
+    pub head: [u8; HEAD_BYTES],
+    /// The unfinished line of a head that came in pieces.
+    pub carry: [u8; CARRY_BYTES],
+}
+
+/// Scratch memory of one program on one CPU.
+#[repr(C)]
+pub struct Scratch {
+    /// The machine's state during one call.
+    pub work: Work,
+    /// Room to join the pieces of a head.
+    pub join: [u8; 2 * HEAD_BYTES],
+    /// A connection being made.
+    pub fresh: Connection,
+    /// The caller's buffer.
+    pub buffer: Buffer,
+}
+
+/// Key of a stored request.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct PipelinedKey {
+    /// Socket address.
+    pub socket: u64,
+    /// Sequence number of the request.
+    pub sequence: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
+}
+
+/// What is remembered of a socket that is not in the connection table.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Negative {
+    /// Socket address.
+    pub socket: u64,
+    /// Its inode number.
+    pub inode: u32,
+    /// Attachment that wrote the entry.
+    pub attachment: u32,
+    /// Filter generation that excluded it.
+    pub generation: u32,
+    /// Changes of direction since it was given up.
+    pub changes: u16,
+    /// Direction of the newest call.
+    pub direction: u8,
+    /// One of [`crate::negative::kind`].
+    pub kind: u8,
+    /// Address family.
+    pub family: u8,
+    /// Explicit padding, zero.
+    pub reserved: [u8; 7],
+}
+
+/// What is remembered of a process.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Process {
+    /// Start, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+}
+
+/// How far a task has come in one sendmmsg or recvmmsg.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Batch {
+    /// Address of the caller's array.
+    pub array: u64,
+    /// Index of the next message.
+    pub next: u32,
+    /// Messages in the array.
+    pub len: u32,
+}
+
+/// Records for the agent. Written by [`crate::emit`] and [`crate::process`].
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Switches, written by the agent: one entry.
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// Sockets that speak HTTP/1, by address.
+#[map]
+pub static CONNECTIONS: HashMap<u64, Connection> =
+    HashMap::with_max_entries(CONNECTION_ENTRIES, ON_DEMAND);
+
+/// Requests beyond the two in their connection's entry.
+#[map]
+pub static PIPELINED: HashMap<PipelinedKey, Request> =
+    HashMap::with_max_entries(PIPELINED_REQUESTS, ON_DEMAND);
+
+/// Sockets that are not looked at, by a hash of their address: entries overwrite each other.
+#[map]
+pub static NEGATIVE: Array<Negative> = Array::with_max_entries(NEGATIVE_ENTRIES, 0);
+
+/// The head pool.
+#[map]
+pub static HEADS: Array<HeadSlot> = Array::with_max_entries(HEAD_SLOTS, 0);
+
+/// Indices of the free slots of [`HEADS`], filled by the agent.
+#[map]
+pub static FREE_HEADS: Stack<u32> = Stack::with_max_entries(HEAD_SLOTS, 0);
+
+/// Processes already announced, by thread group.
+#[map]
+pub static PROCESSES: LruHashMap<u32, Process> = LruHashMap::with_max_entries(PROCESS_LIMIT, 0);
+
+/// Decisions of the agent, see [`kerntally_abi::decision`].
+#[map]
+pub static FILTER: HashMap<FilterKey, u32> =
+    HashMap::with_max_entries(FILTER_ENTRIES, ON_DEMAND);
+
+/// Unix sockets in [`CONNECTIONS`], which no close hook may ever see, with their inode numbers.
+#[map]
+pub static UNIX_SOCKETS: HashMap<u64, u64> = HashMap::with_max_entries(4096, ON_DEMAND);
+
+/// Progress of sendmmsg and recvmmsg, by task.
+#[map]
+pub static BATCHES: LruHashMap<u32, Batch> = LruHashMap::with_max_entries(1024, 0);
+
+/// Counters, by [`kerntally_abi::Counter`].
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(CELLS, 0);
+
+/// Programs that need scratch memory; each has its own, because one may interrupt another.
+pub const SCRATCHES: u32 = 12;
+
+/// Scratch memory, by program.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCHES, 0);

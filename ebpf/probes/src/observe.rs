@@ -1,0 +1,285 @@
+//! Every back end ends here: a socket, a direction, the caller's buffer and a length.
+
+use kerntally_abi::{Control, Counter, EndReason, family, role};
+use kerntally_machine::{
+    Close, Connection, Event, Phase, REQUEST, RESPONSE, Sniffed, finish_all, on_data, sniff,
+};
+
+use crate::{
+    buffer::Buffer,
+    counters, filter,
+    host::Kernel,
+    kernel::{self, layout},
+    maps::{CONNECTIONS, CONTROL, SCRATCH, Scratch, UNIX_SOCKETS},
+    negative::{self, kind},
+    process,
+};
+
+/// Which way bytes passed, from the caller's point of view.
+pub mod direction {
+    /// Received.
+    pub const INGRESS: u8 = 0;
+    /// Sent.
+    pub const EGRESS: u8 = 1;
+}
+
+/// How long after attaching a socket's first sight may still be one that was there before. Nanoseconds.
+const SETTLING_NS: u64 = 2_000_000_000;
+
+/// One call that moved bytes.
+pub struct Call {
+    /// Address of the socket.
+    pub socket: u64,
+    /// One of [`direction`].
+    pub direction: u8,
+    /// Bytes that moved, never 0.
+    pub len: u32,
+    /// Their place.
+    pub buffer: Buffer,
+}
+
+/// The switches, if tallying is on.
+#[inline(always)]
+pub fn control() -> Option<&'static Control> {
+    let control = CONTROL.get(0)?;
+    if control.enabled == 0 { None } else { Some(control) }
+}
+
+/// Scratch memory of the program with this number, on this CPU.
+#[inline(always)]
+fn scratch(program: u32) -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(program)
+}
+
+/// Takes one call in. `program` numbers the calling program's scratch memory.
+#[inline(always)]
+pub fn observe(program: u32, call: &Call) {
+    let Some(control) = control() else { return };
+    if negative::passes(call.socket, call.direction, control.attachment, control.filter_generation)
+    {
+        return;
+    }
+    let Some(scratch) = scratch(program) else { return };
+    let tgid = kernel::tgid();
+    let connection = match CONNECTIONS.get_ptr_mut(&call.socket) {
+        Some(connection) => connection,
+        None => match first_sight(call, control, scratch, tgid) {
+            Some(connection) => connection,
+            None => return,
+        },
+    };
+    // SAFETY: the pointer is to a live element of the map; a socket's two directions may be taken through
+    // it at the same time, which touch different halves of it.
+    let connection = unsafe { &mut *connection };
+    // SAFETY: the scratch memory is this program's own on this CPU.
+    let scratch = unsafe { &mut *scratch };
+    let ingress = call.direction == direction::INGRESS;
+    let side = if ingress == (connection.role == role::SERVER) { REQUEST } else { RESPONSE };
+    scratch.buffer = call.buffer;
+    let mut host = Kernel { socket: call.socket, scratch: &raw mut *scratch };
+    let beginning = connection.directions[side].phase == Phase::Start as u8
+        || connection.directions[side].phase == Phase::Lost as u8;
+    if beginning && connection.family == family::UNIX && replaced(call.socket, connection) {
+        close(connection, scratch, EndReason::LocalClose, &mut host);
+        forget_connection(call.socket);
+        return;
+    }
+    if beginning && side == REQUEST && refused(call, control, connection, tgid) {
+        return;
+    }
+    let event = Event {
+        now_ns: kernel::now(),
+        len: call.len,
+        tgid,
+        position: position(connection, call.socket, ingress),
+        opposite: position(connection, call.socket, !ingress),
+        readable: call.buffer.known != 0,
+        settled: kernel::now().wrapping_sub(control.attached_ns) > SETTLING_NS,
+    };
+    on_data(connection, side, &mut scratch.work, &event, &mut host);
+    if scratch.work.not_http != 0 {
+        give_up(call, control, connection.family);
+    } else if connection.directions[RESPONSE].phase == Phase::Done as u8 {
+        counters::add(Counter::Upgraded, 1);
+        retire(call, control, connection.family, kind::FINAL);
+    }
+}
+
+#[inline(always)]
+fn position(connection: &Connection, socket: u64, received: bool) -> u32 {
+    if connection.positioned == 0 {
+        return 0;
+    }
+    if received { kernel::received_position(socket) } else { kernel::sent_position(socket) }
+}
+
+/// A socket that is not in the table: is it worth an entry?
+#[inline(always)]
+fn first_sight(
+    call: &Call,
+    control: &Control,
+    scratch: *mut Scratch,
+    tgid: u32,
+) -> Option<*mut Connection> {
+    let address_family = kernel::family(call.socket) as u8;
+    let known = address_family == family::INET
+        || address_family == family::INET6
+        || address_family == family::UNIX;
+    if !known || !kernel::is_stream(call.socket) || tgid == layout!(own_tgid) {
+        note(call, control, address_family, kind::FINAL);
+        return None;
+    }
+    let Some((word, have)) = call.buffer.peek() else {
+        note(call, control, address_family, kind::UNKNOWN);
+        return None;
+    };
+    let ingress = call.direction == direction::INGRESS;
+    let side = match sniff(word, have) {
+        Sniffed::Request => {
+            if ingress { role::SERVER } else { role::CLIENT }
+        }
+        Sniffed::Response => {
+            if ingress { role::CLIENT } else { role::SERVER }
+        }
+        Sniffed::Tls | Sniffed::Http2 => {
+            if note(call, control, address_family, kind::FINAL) {
+                counters::add(Counter::ProtocolNotBuilt, 1);
+            }
+            return None;
+        }
+        Sniffed::Nothing => {
+            if note(call, control, address_family, kind::UNKNOWN) {
+                counters::add(Counter::NotHttp, 1);
+            }
+            return None;
+        }
+    };
+    enter(call, control, scratch, tgid, address_family, side)
+}
+
+/// Makes an entry for the socket.
+#[inline(always)]
+fn enter(
+    call: &Call,
+    control: &Control,
+    scratch: *mut Scratch,
+    tgid: u32,
+    address_family: u8,
+    side: u8,
+) -> Option<*mut Connection> {
+    process::announce(tgid);
+    if filter::excludes(call.socket, address_family, side, tgid) {
+        if note(call, control, address_family, kind::EXCLUDED) {
+            counters::add(Counter::ExcludedSockets, 1);
+        }
+        return None;
+    }
+    // SAFETY: the scratch memory is this program's own on this CPU.
+    let fresh = unsafe { &mut (*scratch).fresh };
+    *fresh = Connection::EMPTY;
+    fresh.role = side;
+    fresh.family = address_family;
+    fresh.inode = kernel::inode(call.socket) as u32;
+    fresh.filter_tgid = tgid;
+    fresh.filter_generation = control.filter_generation;
+    fresh.attachment = control.attachment;
+    fresh.positioned =
+        u8::from(address_family != family::UNIX && kernel::is_positioned(call.socket));
+    if CONNECTIONS.insert(&call.socket, &*fresh, 0).is_err() {
+        let server = side == role::SERVER;
+        counters::add(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
+        counters::add(if server { Counter::TableFullServer } else { Counter::TableFullClient }, 1);
+        return None;
+    }
+    if address_family == family::UNIX {
+        // Full: the socket's end is then found when its address is used again.
+        let _full = UNIX_SOCKETS.insert(&call.socket, &u64::from(fresh.inode), 0);
+    }
+    negative::forget(call.socket);
+    CONNECTIONS.get_ptr_mut(&call.socket)
+}
+
+#[inline(always)]
+fn note(call: &Call, control: &Control, address_family: u8, kind: u8) -> bool {
+    negative::remember(
+        call.socket,
+        address_family,
+        call.direction,
+        control.attachment,
+        control.filter_generation,
+        kind,
+    )
+}
+
+/// Whether the address now belongs to another Unix socket than when the entry was made.
+#[inline(always)]
+fn replaced(socket: u64, connection: &Connection) -> bool {
+    kernel::inode(socket) as u32 != connection.inode
+}
+
+/// Asks the filter again when it, or the process behind the socket, has changed.
+#[inline(always)]
+fn refused(call: &Call, control: &Control, connection: &mut Connection, tgid: u32) -> bool {
+    if connection.filter_tgid == tgid && connection.filter_generation == control.filter_generation {
+        return false;
+    }
+    connection.filter_tgid = tgid;
+    connection.filter_generation = control.filter_generation;
+    process::announce(tgid);
+    if tgid != layout!(own_tgid)
+        && !filter::excludes(call.socket, connection.family, connection.role, tgid)
+    {
+        return false;
+    }
+    let server = connection.role == role::SERVER;
+    counters::add(
+        if server { Counter::ExcludedServer } else { Counter::ExcludedClient },
+        u64::from(connection.waiting()),
+    );
+    counters::add(Counter::ExcludedSockets, 1);
+    retire(call, control, connection.family, kind::EXCLUDED);
+    true
+}
+
+#[inline(always)]
+fn give_up(call: &Call, control: &Control, address_family: u8) {
+    counters::add(Counter::NotHttp, 1);
+    retire(call, control, address_family, kind::UNKNOWN);
+}
+
+/// Takes the socket out of the table.
+#[inline(always)]
+fn retire(call: &Call, control: &Control, address_family: u8, kind: u8) {
+    forget_connection(call.socket);
+    note(call, control, address_family, kind);
+}
+
+#[inline(always)]
+pub fn forget_connection(socket: u64) {
+    // Absent is fine: a close may have come first.
+    let _absent = CONNECTIONS.remove(&socket);
+    let _absent = UNIX_SOCKETS.remove(&socket);
+}
+
+/// Ends what is open on a connection.
+#[inline(always)]
+pub fn close(
+    connection: &mut Connection,
+    scratch: &mut Scratch,
+    reason: EndReason,
+    host: &mut Kernel,
+) {
+    let close = Close { reason, now_ns: kernel::now() };
+    finish_all(connection, &mut scratch.work, close, host);
+}
+
+/// Ends what is open on a socket, found by its address.
+#[inline(always)]
+pub fn close_socket(program: u32, socket: u64, reason: EndReason) {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return };
+    let Some(scratch) = scratch(program) else { return };
+    // SAFETY: as in `observe`.
+    let (connection, scratch) = unsafe { (&mut *connection, &mut *scratch) };
+    let mut host = Kernel { socket, scratch: &raw mut *scratch };
+    close(connection, scratch, reason, &mut host);
+}

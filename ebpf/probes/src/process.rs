@@ -1,0 +1,67 @@
+//! Processes: announced once, at their first request, so that the agent reads `/proc` while it can.
+
+use aya_ebpf::helpers::generated;
+use kerntally_abi::{Counter, ProcessRecord, RecordHeader, kind, process_event};
+
+use crate::{
+    counters,
+    emit::FORCE_WAKEUP,
+    kernel,
+    maps::{PROCESSES, Process, RING},
+};
+
+/// Announces the current process unless that was done before.
+#[inline(always)]
+pub fn announce(tgid: u32) {
+    if PROCESSES.get_ptr(&tgid).is_some() {
+        return;
+    }
+    let task = kernel::task();
+    let process = Process { start_ns: kernel::group_start(task) };
+    // A full table only means that the process is announced again.
+    let _full = PROCESSES.insert(&tgid, &process, 0);
+    report(tgid, process.start_ns, process_event::FIRST_SEEN, task);
+}
+
+/// Start of an announced process, 0 if it is not known any more.
+#[inline(always)]
+pub fn start_of(tgid: u32) -> u64 {
+    match PROCESSES.get_ptr(&tgid) {
+        // SAFETY: the pointer is to a live element of the map.
+        Some(process) => unsafe { (*process).start_ns },
+        None => 0,
+    }
+}
+
+/// Tells the agent that an announced process has replaced its program, or is exiting.
+#[inline(always)]
+pub fn changed(event: u32) {
+    let tgid = kernel::tgid();
+    let Some(process) = PROCESSES.get_ptr(&tgid) else { return };
+    // SAFETY: the pointer is to a live element of the map.
+    let start_ns = unsafe { (*process).start_ns };
+    report(tgid, start_ns, event, kernel::task());
+}
+
+#[inline(always)]
+fn report(tgid: u32, start_ns: u64, event: u32, task: u64) {
+    let ring = (&raw const RING).cast_mut().cast();
+    // SAFETY: `RING` is a ring buffer map and the size a constant.
+    let place =
+        unsafe { generated::bpf_ringbuf_reserve(ring, size_of::<ProcessRecord>() as u64, 0) };
+    if place.is_null() {
+        counters::add(Counter::ProcessRecordLost, 1);
+        return;
+    }
+    let record = place.cast::<ProcessRecord>();
+    let comm = kernel::group_name(task);
+    // SAFETY: the reservation is as large as the record, ours alone, and submitted once.
+    unsafe {
+        (*record).header = RecordHeader { kind: kind::PROCESS, tail_len: 0 };
+        (*record).start_ns = start_ns;
+        (*record).tgid = tgid;
+        (*record).event = event;
+        (*record).comm = comm;
+        generated::bpf_ringbuf_submit(place, FORCE_WAKEUP);
+    }
+}

@@ -71,6 +71,12 @@ const FILE_LINES: usize = 500;
 /// Lines of a function that are still readable at one glance.
 const FUNCTION_LINES: usize = 60;
 
+/// Sources whose names are promised to users, with the document that explains each of them.
+const DOCUMENTED: &[(&str, &str)] = &[
+    ("ebpf/abi/src/counter.rs", "docs/ledger.md"),
+    ("agent/pipeline/src/ledger.rs", "docs/ledger.md"),
+];
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -113,6 +119,14 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Findings> {
         broken: edges(&metadata),
         large: Vec::new(),
     };
+    for (file, document) in DOCUMENTED {
+        let read = |name: &str| {
+            std::fs::read_to_string(workspace.path(name)).with_context(|| format!("reading {name}"))
+        };
+        findings
+            .broken
+            .extend(undocumented(file, &read(file)?, document, &read(document)?));
+    }
     for file in sources(workspace)? {
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("reading {}", file.display()))?;
@@ -162,6 +176,20 @@ fn foreign(name: &str, to: &str) -> Option<String> {
             .iter()
             .any(|prefix| to.starts_with(prefix));
     impure.then(|| format!("`{name}` is a stage without I/O and must not depend on `{to}`"))
+}
+
+/// Names of the form `Name = 3, "name";` that the document does not have in backquotes.
+fn undocumented(file: &str, source: &str, document: &str, text: &str) -> Vec<String> {
+    let entries = source
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix("\";")?.split_once(", \""));
+    let entries = entries.filter(|(left, _)| left.contains(" = "));
+    let names =
+        entries.map(|(_, name)| name.trim_end_matches("_server").trim_end_matches("_client"));
+    let missing = names.filter(|name| !text.contains(&format!("`{name}`")));
+    missing
+        .map(|name| format!("{document} does not explain `{name}` of {file}"))
+        .collect()
 }
 
 fn sources(workspace: &Workspace) -> Result<Vec<PathBuf>> {
@@ -314,6 +342,13 @@ mod tests {
         wording("agent/x/src/utils.rs", "", &mut broken);
         wording("agent/x/src/lib.rs", "mod a;\n", &mut broken);
         assert_eq!(broken.len(), 4, "{broken:?}");
+    }
+
+    #[test]
+    fn names_without_an_explanation_are_found() {
+        let source = "    SeenServer = 0, \"seen_server\";\n    Lost = 1, \"lost\";\n    let x = (1, \"no\");\n";
+        let missing = undocumented("a.rs", source, "a.md", "explains `seen` only");
+        assert_eq!(missing, ["a.md does not explain `lost` of a.rs"]);
     }
 
     #[test]

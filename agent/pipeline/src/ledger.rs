@@ -96,7 +96,8 @@ impl Ledger {
     }
 }
 
-fn row(role: Role) -> usize {
+/// Position of a role in tables by role.
+pub(crate) fn row(role: Role) -> usize {
     match role {
         Role::Server => 0,
         Role::Client => 1,

@@ -6,7 +6,9 @@
 pub mod aggregate;
 pub mod attribute;
 pub mod config;
+mod detail;
 mod ledger;
+mod listing;
 mod pipeline;
 pub mod route;
 mod services;
@@ -15,6 +17,5 @@ pub mod traffic;
 
 pub use config::Config;
 pub use ledger::{Ledger, Outcome, ROLES};
-pub use pipeline::{
-    Collection, ExcludedRow, Explanation, Pipeline, ProcessNews, RouteRow, ServiceRow,
-};
+pub use listing::{ExcludedRow, RouteRow, ServiceRow};
+pub use pipeline::{Collection, Explanation, Pipeline, ProcessNews};

@@ -96,3 +96,106 @@ fn end_reason(end: kerntally_abi::EndReason) -> EndReason {
         kerntally_abi::EndReason::Detached => EndReason::Detached,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kerntally_abi::{RecordHeader, kind};
+
+    use super::*;
+
+    fn record() -> ExchangeRecord {
+        ExchangeRecord {
+            header: RecordHeader {
+                kind: kind::EXCHANGE,
+                tail_len: 0,
+            },
+            start_ns: 100,
+            end_ns: 90,
+            process_start_ns: 1,
+            socket: 2,
+            inode: 3,
+            request_bytes: 4,
+            response_bytes: 5,
+            tgid: 6,
+            sequence: 0,
+            status: 0,
+            flags: 0,
+            local_port: 0,
+            remote_port: 0,
+            role: role::CLIENT,
+            family: kerntally_abi::family::UNIX,
+            end: 1,
+            version_minor: 0,
+            method_len: 0,
+            reserved: [0; 3],
+            local_addr: [0; 16],
+            remote_addr: [0; 16],
+        }
+    }
+
+    fn read<'a>(record: &'a ExchangeRecord, head: &'a [u8]) -> Exchange<'a> {
+        let end = kerntally_abi::EndReason::Framing;
+        exchange(&Input {
+            record,
+            end,
+            local: None,
+            remote: None,
+            head,
+        })
+    }
+
+    #[test]
+    fn a_cut_head_is_read_as_far_as_it_goes() {
+        let record = record();
+        let cut = read(&record, b"GET /a/long/pa");
+        assert_eq!(
+            (cut.method, cut.target.bytes, cut.target.cut),
+            ("GET", &b"/a/long/pa"[..], true)
+        );
+        assert!(!cut.degraded);
+        assert_eq!(
+            cut.version,
+            HttpVersion::Http10,
+            "the kernel side knows the version"
+        );
+        let cut = read(&record, b"GET /a HTTP/1.1\r\nHost: b\r\nCoo");
+        assert_eq!(
+            (cut.version, cut.host, cut.target.cut),
+            (HttpVersion::Http11, Some(&b"b"[..]), false)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_degraded() {
+        let not_kept = ExchangeRecord {
+            flags: flag::HEAD_NOT_KEPT,
+            ..record()
+        };
+        for (record, head) in [
+            (record(), &b"\x16\x03\x01"[..]),
+            (record(), b""),
+            (not_kept, b"GET / HTTP/1.1\r\n\r\n"),
+        ] {
+            let found = read(&record, head);
+            assert!(found.degraded && found.target.cut);
+            assert_eq!((found.method, found.host), ("", None));
+        }
+    }
+
+    #[test]
+    fn durations_are_never_negative_and_statuses_never_invented() {
+        let record = record();
+        let found = read(&record, b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(
+            (found.duration_ns(), found.status, found.complete),
+            (0, None, false)
+        );
+        let unseen = ExchangeRecord {
+            flags: flag::UNSEEN_BYTES,
+            status: 204,
+            ..record
+        };
+        let found = read(&unseen, b"");
+        assert_eq!((found.status, found.complete), (Some(204), true));
+    }
+}

@@ -35,14 +35,17 @@ pub struct TrafficRow {
 /// Remembers the last snapshot, to tell what happened since.
 #[derive(Debug)]
 pub struct Traffic {
-    previous: HashMap<Key, Totals>,
+    previous: HashMap<SeriesId, Point>,
     previous_ns: u64,
 }
 
-type Key = (Arc<Workload>, Role, Option<Arc<str>>);
+/// Address of the attributes, which the remembered point keeps alive, and start: a series that returned is new.
+type SeriesId = (usize, u64);
 
-#[derive(Clone, Debug, Default)]
-struct Totals {
+type RowKey = (Arc<Workload>, Role, Option<Arc<str>>);
+
+#[derive(Debug, Default)]
+struct Window {
     all: Distribution,
     errors: u64,
 }
@@ -58,22 +61,47 @@ impl Traffic {
 
     /// Rows since the last snapshot, the busiest first; those without exchanges are left out.
     pub fn rows(&mut self, snapshot: &Snapshot, now: Time) -> Vec<TrafficRow> {
-        let totals = totals(snapshot);
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let seconds = now.monotonic_ns.saturating_sub(self.previous_ns) as f64 / 1e9;
-        let mut rows: Vec<TrafficRow> = totals
-            .iter()
-            .map(|(key, totals)| row(key, totals, self.previous.get(key), seconds))
+        let windows = self.windows(snapshot);
+        let mut rows: Vec<TrafficRow> = windows
+            .into_iter()
+            .map(|(key, window)| row(key, &window, seconds))
             .filter(|row| row.exchanges > 0)
             .collect();
         rows.sort_by(|a, b| {
-            b.exchanges.cmp(&a.exchanges).then_with(|| {
-                (&a.workload.name, a.role, &a.label).cmp(&(&b.workload.name, b.role, &b.label))
-            })
+            let name = |row: &TrafficRow| (row.workload.name.clone(), row.role, row.label.clone());
+            b.exchanges
+                .cmp(&a.exchanges)
+                .then_with(|| name(a).cmp(&name(b)))
         });
-        self.previous = totals;
         self.previous_ns = now.monotonic_ns;
         rows
+    }
+
+    /// Compares each series with what it was, and remembers what it is.
+    fn windows(&mut self, snapshot: &Snapshot) -> HashMap<RowKey, Window> {
+        let mut windows: HashMap<RowKey, Window> = HashMap::new();
+        let mut current = HashMap::new();
+        for of_workload in &snapshot.workloads {
+            for of_instrument in &of_workload.instruments {
+                let role = match of_instrument.instrument {
+                    Instrument::HttpServerRequestDuration => Role::Server,
+                    Instrument::HttpClientRequestDuration => Role::Client,
+                };
+                for point in &of_instrument.points {
+                    let id = (point.attributes.as_ptr().addr(), point.start_unix_ns);
+                    let key = (Arc::clone(&of_workload.workload), role, label(point));
+                    windows
+                        .entry(key)
+                        .or_default()
+                        .add(point, self.previous.get(&id));
+                    current.insert(id, point.clone());
+                }
+            }
+        }
+        self.previous = current;
+        windows
     }
 }
 
@@ -87,30 +115,37 @@ struct Distribution {
 
 impl Distribution {
     fn add(&mut self, histogram: &ExponentialHistogram) {
+        let shift = self.align(histogram.scale);
         self.zero_count += histogram.zero_count;
-        self.coarsen(histogram.scale);
-        let shift = histogram.scale - self.scale.unwrap_or(histogram.scale);
         for (index, count) in (histogram.offset..).zip(&histogram.buckets) {
             *self.counts.entry(index >> shift).or_default() += count;
         }
     }
 
-    /// What was added since `earlier`.
-    fn since(&self, earlier: &Self) -> Self {
-        let (mut later, mut earlier) = (self.clone(), earlier.clone());
-        if let Some(scale) = earlier.scale {
-            later.coarsen(scale);
+    fn merge(&mut self, other: Self) {
+        let Some(scale) = other.scale else { return };
+        let shift = self.align(scale);
+        self.zero_count += other.zero_count;
+        for (index, count) in other.counts {
+            *self.counts.entry(index >> shift).or_default() += count;
         }
-        if let Some(scale) = later.scale {
-            earlier.coarsen(scale);
-        }
-        later.zero_count = later.zero_count.saturating_sub(earlier.zero_count);
-        for (index, count) in earlier.counts {
-            if let Some(mine) = later.counts.get_mut(&index) {
-                *mine = mine.saturating_sub(count);
+    }
+
+    /// Takes out what is known to be part of this.
+    fn subtract(&mut self, part: &ExponentialHistogram) {
+        let shift = self.align(part.scale);
+        self.zero_count = self.zero_count.saturating_sub(part.zero_count);
+        for (index, count) in (part.offset..).zip(&part.buckets) {
+            if let Some(mine) = self.counts.get_mut(&(index >> shift)) {
+                *mine = mine.saturating_sub(*count);
             }
         }
-        later
+    }
+
+    /// Goes down to a scale if it is coarser; returns by how much indexes of that scale have to be shifted.
+    fn align(&mut self, scale: i32) -> i32 {
+        self.coarsen(scale);
+        scale - self.scale.unwrap_or(scale)
     }
 
     fn coarsen(&mut self, scale: i32) {
@@ -150,42 +185,29 @@ impl Distribution {
     }
 }
 
-fn totals(snapshot: &Snapshot) -> HashMap<Key, Totals> {
-    let mut totals: HashMap<Key, Totals> = HashMap::new();
-    for of_workload in &snapshot.workloads {
-        for of_instrument in &of_workload.instruments {
-            let role = match of_instrument.instrument {
-                Instrument::HttpServerRequestDuration => Role::Server,
-                Instrument::HttpClientRequestDuration => Role::Client,
-            };
-            for point in &of_instrument.points {
-                let key = (Arc::clone(&of_workload.workload), role, label(point));
-                totals.entry(key).or_default().add(point);
-            }
-        }
-    }
-    totals
-}
-
-impl Totals {
-    fn add(&mut self, point: &Point) {
+impl Window {
+    fn add(&mut self, point: &Point, previous: Option<&Point>) {
         let PointValue::Exponential(histogram) = &point.value else {
             return;
         };
-        self.all.add(histogram);
-        if text(&point.attributes, "error.type").is_some() {
-            self.errors += histogram.count;
+        let mut distribution = Distribution::default();
+        distribution.add(histogram);
+        if let Some(Point {
+            value: PointValue::Exponential(previous),
+            ..
+        }) = previous
+        {
+            distribution.subtract(previous);
         }
+        if text(&point.attributes, "error.type").is_some() {
+            self.errors += distribution.count();
+        }
+        self.all.merge(distribution);
     }
 }
 
-fn row(key: &Key, totals: &Totals, previous: Option<&Totals>, seconds: f64) -> TrafficRow {
-    let (workload, role, label) = key;
-    let window = previous.map_or_else(
-        || totals.all.clone(),
-        |previous| totals.all.since(&previous.all),
-    );
-    let exchanges = window.count();
+fn row((workload, role, label): RowKey, window: &Window, seconds: f64) -> TrafficRow {
+    let exchanges = window.all.count();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = if seconds > 0.0 {
         exchanges as f64 / seconds
@@ -193,17 +215,15 @@ fn row(key: &Key, totals: &Totals, previous: Option<&Totals>, seconds: f64) -> T
         0.0
     };
     TrafficRow {
-        workload: Arc::clone(workload),
-        role: *role,
-        label: label.clone(),
+        workload,
+        role,
+        label,
         exchanges,
-        errors: totals
-            .errors
-            .saturating_sub(previous.map_or(0, |previous| previous.errors)),
+        errors: window.errors,
         rate,
-        p50: window.quantile(50),
-        p95: window.quantile(95),
-        p99: window.quantile(99),
+        p50: window.all.quantile(50),
+        p95: window.all.quantile(95),
+        p99: window.all.quantile(99),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Header lines of a head that may be cut.
 
+use memchr::memchr;
+
 use crate::request::is_token_byte;
 
 /// One header line.
@@ -36,7 +38,7 @@ impl<'a> Iterator for Headers<'a> {
     fn next(&mut self) -> Option<Header<'a>> {
         loop {
             // A line without its end is cut: half a value must not be taken for a whole one.
-            let end = self.rest.iter().position(|byte| *byte == b'\n')?;
+            let end = memchr(b'\n', self.rest)?;
             let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
@@ -52,7 +54,7 @@ impl<'a> Iterator for Headers<'a> {
 }
 
 fn parse_line(line: &[u8]) -> Option<Header<'_>> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
+    let colon = memchr(b':', line)?;
     let name = &line[..colon];
     if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
         return None;

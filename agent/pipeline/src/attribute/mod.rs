@@ -27,12 +27,11 @@ const ARGUMENTS: usize = 64;
 const ARGUMENT_BYTES: usize = 1024;
 
 /// Programs left out by default, by the file name of the executable.
-const DEFAULT_EXCLUDE: [&str; 20] = [
+const DEFAULT_EXCLUDE: [&str; 19] = [
     "kerntally",
     "otelcol",
     "otelcol-*",
     "otel-collector*",
-    "ocb",
     "prometheus",
     "alertmanager",
     "pushgateway",
@@ -283,5 +282,107 @@ impl Processes {
                 exited: None,
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(exe: &str, cmdline: &[&str], default_exclude: bool) -> Option<ExcludeReason> {
+        let mut config = crate::Config::default();
+        config.discovery.default_exclude = default_exclude;
+        let facts = ProcessFacts {
+            exe: Some(exe.to_owned()),
+            cmdline: cmdline
+                .iter()
+                .map(|argument| (*argument).to_owned())
+                .collect(),
+            ..ProcessFacts::default()
+        };
+        let candidate = Candidate {
+            facts: &facts,
+            pid: 1,
+            port: 80,
+        };
+        match Rules::new(&config).verdict(&candidate, Role::Server) {
+            Verdict::Exclude(reason) => Some(reason),
+            Verdict::Watch { .. } => None,
+        }
+    }
+
+    #[test]
+    fn machinery_is_left_out_by_default() {
+        for exe in [
+            "/bin/otelcol",
+            "/otelcol-contrib",
+            "/bin/prometheus (deleted)",
+            "/usr/bin/node_exporter",
+        ] {
+            assert_eq!(
+                reason(exe, &[], true),
+                Some(ExcludeReason::Default),
+                "{exe}"
+            );
+            assert_eq!(reason(exe, &[], false), None, "{exe}");
+        }
+        assert_eq!(reason("/usr/bin/node", &[], true), None);
+        assert_eq!(
+            reason("/bin/envoy", &["envoy", "-c", "/etc/envoy.yaml"], true),
+            None
+        );
+        let mesh = ["envoy", "-c", "etc/istio/proxy/envoy-rev.json"];
+        assert_eq!(
+            reason("/bin/envoy", &mesh, true),
+            Some(ExcludeReason::Default)
+        );
+    }
+
+    #[test]
+    fn exclusion_beats_inclusion() {
+        let selector = || vec![Selector::parse([("pid", "*")]).unwrap()];
+        let mut config = crate::Config::default();
+        config.discovery.include = selector();
+        config.discovery.exclude = selector();
+        let facts = ProcessFacts::default();
+        let candidate = Candidate {
+            facts: &facts,
+            pid: 1,
+            port: 80,
+        };
+        let verdict = |config: &crate::Config| Rules::new(config).verdict(&candidate, Role::Client);
+        assert_eq!(
+            verdict(&config),
+            Verdict::Exclude(ExcludeReason::Rule { item: 0 })
+        );
+        config.discovery.exclude.clear();
+        assert!(matches!(verdict(&config), Verdict::Watch { .. }));
+        config.sides.client = false;
+        assert_eq!(verdict(&config), Verdict::Exclude(ExcludeReason::Side));
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl ProcessSource for Nobody {
+        fn facts(&mut self, _process: ProcessKey) -> Option<ProcessFacts> {
+            None
+        }
+    }
+
+    #[test]
+    fn processes_are_bounded_and_those_that_ended_go_first() {
+        let mut processes = Processes::new(Box::new(Nobody));
+        let key = |tgid| ProcessKey { tgid, start_ns: 1 };
+        let bound = u32::try_from(PROCESSES).unwrap();
+        for tgid in 0..bound {
+            processes.announce(key(tgid), "x");
+        }
+        processes.exited(key(7), "x");
+        processes.announce(key(bound), "x");
+        assert!(!processes.is_known(key(7)));
+        assert_eq!(processes.known.len(), PROCESSES);
+        processes.announce(key(bound + 1), "x");
+        assert_eq!(processes.known.len(), 1);
     }
 }

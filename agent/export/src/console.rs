@@ -300,3 +300,6 @@ fn render_line(line: &[String; 9], widths: &[usize; 9]) -> String {
         });
     padded.collect::<Vec<_>>().join("  ") + "\n"
 }
+
+#[cfg(test)]
+mod tests;

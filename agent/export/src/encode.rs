@@ -279,3 +279,6 @@ fn key_value((key, value): &Attribute) -> KeyValue {
         ..KeyValue::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

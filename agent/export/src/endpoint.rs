@@ -107,6 +107,9 @@ pub enum EndpointError {
     /// No host.
     #[error("endpoint has no host")]
     NoHost,
+    /// A port that is no number of 16 bits.
+    #[error("endpoint port is not a number from 0 to 65535")]
+    Port,
     /// `user:password@host`.
     #[error("endpoint carries credentials, expected them in `headers`")]
     Credentials,
@@ -303,26 +306,29 @@ fn parse_uri(text: &str, insecure: bool) -> Result<Uri, EndpointError> {
         text: shown(text),
         source,
     };
-    let full = match (text.contains("://"), insecure) {
-        (true, _) => text.to_owned(),
-        (false, true) => format!("http://{text}"),
-        (false, false) => format!("https://{text}"),
+    let full = match text.split_once("://") {
+        Some(("http" | "https", _)) => text.to_owned(),
+        Some((scheme, _)) => {
+            return Err(EndpointError::Scheme {
+                scheme: scheme.to_owned(),
+            });
+        }
+        None if insecure => format!("http://{text}"),
+        None => format!("https://{text}"),
     };
     let uri: Uri = full
         .parse()
         .map_err(|error: http::uri::InvalidUri| not_a_url(error.into()))?;
-    let scheme = uri.scheme_str().unwrap_or_default();
-    if scheme != "http" && scheme != "https" {
-        return Err(EndpointError::Scheme {
-            scheme: scheme.to_owned(),
-        });
-    }
     let authority = uri.authority().ok_or(EndpointError::NoHost)?;
     if authority.as_str().contains('@') {
         return Err(EndpointError::Credentials);
     }
     if authority.host().is_empty() {
         return Err(EndpointError::NoHost);
+    }
+    let port = authority.as_str().strip_prefix(authority.host());
+    if port.is_some_and(|port| !port.is_empty()) && uri.port_u16().is_none() {
+        return Err(EndpointError::Port);
     }
     Ok(uri)
 }
@@ -358,3 +364,6 @@ fn shown(text: &str) -> String {
         None => without_query.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,6 @@ fn with_source(error: &FileError) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,14 @@
 //! This is the only crate that knows OpenTelemetry's own crates; the agent's own health leaves through their SDK.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod collector;
 pub mod console;
 pub mod encode;
 pub mod endpoint;
 pub mod file;
+#[cfg(test)]
+mod fixture;
 pub mod push;
 pub mod resource;
 pub mod selfmetrics;

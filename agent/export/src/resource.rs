@@ -298,3 +298,6 @@ fn read_name(path: &Path) -> io::Result<String> {
     }
     Ok(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,16 @@ use tonic_types::StatusExt as _;
 
 use super::{
     Accepted, ExportMetricsServiceRequest, PushError, RESPONSE_BYTES, Refusal, Retry, SetupError,
-    printable, transport, user_agent,
+    innermost, printable, transport, user_agent,
 };
 use crate::endpoint::{Compression, Headers, OtlpSettings};
 
 /// A connection that went silent is found dead within this and [`KEEP_ALIVE_TIMEOUT`].
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much longer than a push others may use the channel.
+const SHARED_TIMEOUT_SLACK: Duration = Duration::from_secs(1);
 
 /// How tonic's own refusal of a long answer begins; as a status from the collector its code may be retried.
 const TOO_LARGE: &str = "Error, decoded message length too large";
@@ -40,7 +43,8 @@ impl GrpcTransport {
         let channel = Channel::builder(settings.endpoint.uri().clone())
             .user_agent(user_agent())
             .map_err(endpoint_error)?
-            .timeout(settings.timeout)
+            // A push has its own timer, which must be the first; this one is for whom the channel is shared with.
+            .timeout(settings.timeout + SHARED_TIMEOUT_SLACK)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .connect_with_connector_lazy(transport::connector(settings)?);
@@ -94,7 +98,7 @@ pub(crate) fn metadata(headers: &Headers) -> Result<MetadataMap, SetupError> {
 fn refusal(status: &Status) -> Refusal {
     // The collector's own statuses have no source: with one, the transport failed.
     if let Some(source) = status.source() {
-        let reason = printable(&innermost(source));
+        let reason = innermost(source);
         return Refusal {
             error: PushError::Connection { reason },
             retry: Retry::Backoff,
@@ -143,12 +147,4 @@ fn retry_of(code: Code, wish: Option<Duration>) -> Retry {
         ) => Retry::Backoff,
         _ => Retry::Never,
     }
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

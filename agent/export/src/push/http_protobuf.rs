@@ -1,7 +1,6 @@
 //! OTLP over HTTP/1.1 with protobuf bodies.
 
 use std::{
-    error::Error as _,
     io::Write as _,
     time::{Duration, SystemTime},
 };
@@ -15,12 +14,15 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
+};
 use prost::Message as _;
+use serde::Deserialize;
 
 use super::{
-    Accepted, ExportMetricsServiceRequest, PushError, RESPONSE_BYTES, Refusal, Retry, printable,
-    transport, user_agent,
+    Accepted, ExportMetricsServiceRequest, PushError, RESPONSE_BYTES, Refusal, Retry, innermost,
+    printable, transport, user_agent,
 };
 use crate::endpoint::{Compression, Endpoint, OtlpSettings};
 
@@ -51,6 +53,27 @@ pub(crate) struct Answer {
 pub(super) struct Body {
     bytes: Bytes,
     gzip: bool,
+}
+
+/// An answer in JSON, whose numbers of 64 bits are strings: the generated types take them as numbers only.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonResponse {
+    partial_success: Option<JsonPartialSuccess>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct JsonPartialSuccess {
+    rejected_data_points: JsonInteger,
+    error_message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JsonInteger {
+    Number(i64),
+    Text(String),
 }
 
 impl HttpTransport {
@@ -103,12 +126,7 @@ impl HttpTransport {
             request.headers_mut().insert(header::USER_AGENT, agent);
         }
         let response = self.client.request(request.map(Full::new)).await;
-        let response = response.map_err(|error| {
-            let reason = error
-                .source()
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            connection_failed(&reason)
-        })?;
+        let response = response.map_err(|error| connection_failed(&error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, RESPONSE_BYTES).collect().await;
         let body = body.map_err(|error| {
@@ -118,7 +136,7 @@ impl HttpTransport {
                     retry: Retry::Never,
                 }
             } else {
-                connection_failed(&error.to_string())
+                connection_failed(error.as_ref())
             }
         })?;
         Ok(Answer {
@@ -149,7 +167,8 @@ impl HttpTransport {
         let response = match content_type(answer) {
             PROTOBUF | "" => ExportMetricsServiceResponse::decode(answer.body.clone())
                 .map_err(|error| error.to_string()),
-            JSON => serde_json::from_slice::<ExportMetricsServiceResponse>(&answer.body)
+            JSON => serde_json::from_slice::<JsonResponse>(&answer.body)
+                .map(ExportMetricsServiceResponse::from)
                 .map_err(|error| error.to_string()),
             other => Err(format!("content type {}", printable(other))),
         };
@@ -163,17 +182,37 @@ impl HttpTransport {
     }
 }
 
+impl Default for JsonInteger {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+impl From<JsonResponse> for ExportMetricsServiceResponse {
+    fn from(response: JsonResponse) -> Self {
+        let partial_success = response
+            .partial_success
+            .map(|partial| ExportMetricsPartialSuccess {
+                rejected_data_points: match partial.rejected_data_points {
+                    JsonInteger::Number(number) => number,
+                    JsonInteger::Text(text) => text.parse().unwrap_or(0),
+                },
+                error_message: partial.error_message,
+            });
+        Self { partial_success }
+    }
+}
+
 fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Level::default());
     encoder.write_all(plain).ok()?;
     encoder.finish().ok()
 }
 
-fn connection_failed(reason: &str) -> Refusal {
+fn connection_failed(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    let reason = innermost(error);
     Refusal {
-        error: PushError::Connection {
-            reason: printable(reason),
-        },
+        error: PushError::Connection { reason },
         retry: Retry::Backoff,
     }
 }

@@ -360,8 +360,20 @@ impl From<ExportMetricsServiceResponse> for Accepted {
     }
 }
 
+/// The cause at the bottom, such as `connection refused`: the layers above only say where it passed.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    printable(&error.to_string())
+}
+
 /// What may be logged and shown of a text from outside.
 fn printable(text: &str) -> String {
     let clean = |char: char| if char.is_control() { ' ' } else { char };
     text.chars().take(MESSAGE_CHARS).map(clean).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,3 +56,6 @@ fn delays() -> ExponentialBackoff {
         .without_max_times()
         .build()
 }
+
+#[cfg(test)]
+mod tests;

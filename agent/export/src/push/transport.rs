@@ -164,3 +164,6 @@ fn read_certificates(
     }
     Ok(certificates)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ mod push;
 mod reading;
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -88,14 +88,17 @@ pub struct SelfIdentity {
 }
 
 /// The agent's own instruments, registered and readable.
+///
+/// Each way out has a provider of its own: readers of one provider write into each other's collections, and
+/// the ledger would not close when two collect at once.
 #[derive(Debug)]
 pub struct SelfMetrics {
-    provider: SdkMeterProvider,
     registry: Registry,
-    reader: SharedReader,
+    by_hand: Mutex<SharedReader>,
+    providers: Vec<SdkMeterProvider>,
 }
 
-/// A reader that is asked by hand: for the export file.
+/// A reader that is asked by hand, shared with its provider.
 #[derive(Clone, Debug)]
 struct SharedReader(Arc<ManualReader>);
 
@@ -113,27 +116,29 @@ impl SelfMetrics {
             .scope_info_enabled(false)
             .build()?;
         let reader = SharedReader(Arc::new(ManualReader::builder().build()));
-        let builder = SdkMeterProvider::builder()
-            .with_resource(resource(identity))
-            .with_reader(prometheus)
-            .with_reader(reader.clone());
-        let provider = with_push(builder, push)?.build();
-        let scope = InstrumentationScope::builder(SCOPE_NAME)
-            .with_version(VERSION)
-            .with_schema_url(semconv::SCHEMA_URL)
-            .build();
-        instruments::register(&provider.meter_with_scope(scope), source);
+        let provider = || SdkMeterProvider::builder().with_resource(resource(identity));
+        let mut builders = vec![
+            provider().with_reader(prometheus),
+            provider().with_reader(reader.clone()),
+        ];
+        if let Some((exporter, interval)) = push {
+            builders.push(provider().with_reader(push::reader(exporter, interval)?));
+        }
+        let providers = builders
+            .into_iter()
+            .map(|builder| registered(builder, source));
         Ok(Self {
-            provider,
             registry,
-            reader,
+            by_hand: Mutex::new(reader),
+            providers: providers.collect(),
         })
     }
 
     /// What is pushed, as a request: for the export file.
     pub fn request(&self) -> Result<ExportMetricsServiceRequest, SelfError> {
         let mut metrics = ResourceMetrics::default();
-        self.reader.0.collect(&mut metrics)?;
+        let reader = self.by_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.collect(&mut metrics)?;
         Ok(ExportMetricsServiceRequest::from(&metrics))
     }
 
@@ -146,8 +151,12 @@ impl SelfMetrics {
 
     /// Pushes one last time and ends. The SDK blocks while it does: on a thread of its own.
     pub async fn shutdown(self) -> Result<(), SelfError> {
-        let ended = tokio::task::spawn_blocking(move || self.provider.shutdown()).await?;
-        Ok(ended?)
+        let end = move || {
+            self.providers
+                .iter()
+                .try_for_each(SdkMeterProvider::shutdown)
+        };
+        Ok(tokio::task::spawn_blocking(end).await??)
     }
 }
 
@@ -173,14 +182,14 @@ impl MetricReader for SharedReader {
     }
 }
 
-fn with_push(
-    builder: MeterProviderBuilder,
-    push: Option<(&Exporter, Duration)>,
-) -> Result<MeterProviderBuilder, SelfError> {
-    match push {
-        Some((exporter, interval)) => Ok(builder.with_reader(push::reader(exporter, interval)?)),
-        None => Ok(builder),
-    }
+fn registered(builder: MeterProviderBuilder, source: &Arc<dyn SelfSource>) -> SdkMeterProvider {
+    let provider = builder.build();
+    let scope = InstrumentationScope::builder(SCOPE_NAME)
+        .with_version(VERSION)
+        .with_schema_url(semconv::SCHEMA_URL)
+        .build();
+    instruments::register(&provider.meter_with_scope(scope), source);
+    provider
 }
 
 fn resource(identity: &SelfIdentity) -> Resource {
@@ -225,3 +234,6 @@ impl Default for SelfIdentity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

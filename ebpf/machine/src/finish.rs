@@ -299,7 +299,9 @@ fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
         }
         return true;
     }
-    host.count(Counter::Desynchronised, 1);
+    if work.not_http == 0 {
+        host.count(Counter::Desynchronised, 1);
+    }
     lose(&mut connection.directions[REQUEST], host);
     lose(&mut connection.directions[RESPONSE], host);
     false
@@ -333,7 +335,7 @@ pub fn finish_all<H: Host>(
     work.position = 0;
     work.end = 0;
     work.mark = 0;
-    if head::awaits_push(&connection.directions[REQUEST]) {
+    if head::is_request(&connection.directions[REQUEST]) {
         work.todo |= todo::PUSH;
     }
     host.drive_close(connection, work);

@@ -161,16 +161,19 @@ pub(crate) fn line(connection: &mut Connection, _side: usize, work: &mut Work) -
 fn not_a_request(connection: &mut Connection, work: &mut Work) -> bool {
     if connection.in_step == 0 {
         work.not_http = 1;
-        return false;
+        work.todo |= todo::DESYNCHRONISE;
+        return true;
     }
     work.todo |= todo::DESYNCHRONISE;
     true
 }
 
-/// Asks for more bytes, keeping the last `tail` of those before the end.
+/// Asks for more bytes, keeping at most the last `tail` of those that belong to the line.
 #[inline(always)]
 fn starve(work: &mut Work, tail: u32) {
-    work.position = if work.end > tail { work.end - tail } else { 0 };
+    if work.end - work.position > tail {
+        work.position = work.end - tail;
+    }
     work.starved = 1;
 }
 
@@ -374,6 +377,13 @@ pub(crate) fn awaits_push(request: &Direction) -> bool {
     }
     request.bits & bits::RECOGNISED != 0
         || (request.phase == Phase::Line as u8 && request.method != MethodClass::Unknown as u8)
+}
+
+/// Whether what was read of a request is one although nothing answered it.
+#[inline(always)]
+pub(crate) fn is_request(request: &Direction) -> bool {
+    awaits_push(request)
+        && (request.bits & bits::RECOGNISED != 0 || request.head_len as usize > HEAD_BYTES)
 }
 
 /// The empty line after a head: what follows it?

@@ -78,18 +78,18 @@ impl Default for Window {
     }
 }
 
-/// High bit of every byte that is a line feed. Bits above the lowest hit may be false (a borrow), which
-/// is why only the lowest is used.
+/// High bit of every byte that is a line feed, exactly: no carry crosses a byte, because a caller may
+/// ignore the lowest hits.
 #[inline(always)]
 fn line_feeds(word: u64) -> u64 {
     let mixed = word ^ LINE_FEEDS;
-    mixed.wrapping_sub(ONES) & !mixed & HIGHS
+    !(((mixed & !HIGHS) + !HIGHS) | mixed | !HIGHS)
 }
 
 /// Index of the lowest byte whose high bit is set; BPF has no count-trailing-zeros instruction.
 #[inline(always)]
 fn lowest_byte(hits: u64) -> u32 {
-    let lowest = hits & hits.wrapping_neg();
+    let lowest = (hits & hits.wrapping_neg()) >> 7;
     let below = (lowest - 1) & ONES;
     (below.wrapping_mul(ONES) >> 56) as u32 & 7
 }

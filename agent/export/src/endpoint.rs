@@ -307,12 +307,14 @@ fn parse_uri(text: &str, insecure: bool) -> Result<Uri, EndpointError> {
         source,
     };
     let full = match text.split_once("://") {
-        Some(("http" | "https", _)) => text.to_owned(),
-        Some((scheme, _)) => {
-            return Err(EndpointError::Scheme {
-                scheme: scheme.to_owned(),
-            });
-        }
+        Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+            scheme @ ("http" | "https") => format!("{scheme}://{rest}"),
+            other => {
+                return Err(EndpointError::Scheme {
+                    scheme: other.to_owned(),
+                });
+            }
+        },
         None if insecure => format!("http://{text}"),
         None => format!("https://{text}"),
     };

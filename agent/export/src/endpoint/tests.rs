@@ -63,7 +63,7 @@ fn takes_tls_without_a_scheme_unless_insecure() {
             .is_tls()
     );
     assert!(
-        Endpoint::parse("https://c:4317", Base, None, true)
+        Endpoint::parse("HTTPS://c:4317", Base, None, true)
             .unwrap()
             .is_tls()
     );

@@ -2,8 +2,10 @@
 //!
 //! Points are cumulative: what a failed push held is dropped, and the next snapshot says it again.
 
+mod account;
 mod grpc;
 mod http_protobuf;
+mod outcome;
 mod retry;
 mod transport;
 
@@ -21,7 +23,10 @@ use crate::{
     endpoint::{Endpoint, OtlpSettings, Protocol},
 };
 
-pub use transport::TlsError;
+pub use outcome::{ExportStats, PushError, PushOutcome, SetupError};
+pub use transport::{TlsError, TlsFile};
+
+use account::Account;
 
 pub(crate) use grpc::metadata;
 pub(crate) use http_protobuf::HttpTransport;
@@ -37,127 +42,6 @@ const MESSAGE_CHARS: usize = 256;
 
 /// Version of the crate that encodes OTLP, for the user agent.
 const OTLP_CRATE_VERSION: &str = "0.33.1";
-
-/// Why a push failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PushError {
-    /// The previous push is still under way.
-    #[error("the previous push is still under way")]
-    Busy,
-    /// The collector asked to be left alone for longer than a push may take.
-    #[error("the collector asked to wait, {} s of it are left", left.as_secs())]
-    Throttled {
-        /// How much longer.
-        left: Duration,
-    },
-    /// No answer within the time for a push.
-    #[error("no answer within {} ms", timeout.as_millis())]
-    Timeout {
-        /// The time.
-        timeout: Duration,
-    },
-    /// The connection could not be made, or was cut before the answer.
-    #[error("connection failed: {reason}")]
-    Connection {
-        /// What the transport said.
-        reason: String,
-    },
-    /// A gRPC status other than OK.
-    #[error("the collector answered {code}: {message}")]
-    Grpc {
-        /// Name of the code.
-        code: String,
-        /// Its message, cut and without control characters.
-        message: String,
-    },
-    /// An HTTP status other than 2xx.
-    #[error("the collector answered {status}: {message}")]
-    Http {
-        /// The status.
-        status: u16,
-        /// Its message, cut and without control characters.
-        message: String,
-    },
-    /// The answer is longer than the protocol allows.
-    #[error("the answer is longer than {RESPONSE_BYTES} bytes")]
-    ResponseTooLarge,
-    /// The answer says success but is not OTLP: something else listens there.
-    #[error("the answer is not OTLP ({reason}); is `{endpoint}` a collector?")]
-    NotOtlp {
-        /// Who answered.
-        endpoint: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-/// Why an exporter could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// TLS files.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A header that gRPC reserves or cannot carry.
-    #[error("header `{name}` cannot be sent over gRPC")]
-    Header {
-        /// Its name.
-        name: String,
-    },
-    /// The endpoint as gRPC sees it.
-    #[error("endpoint `{endpoint}` cannot be used")]
-    Endpoint {
-        /// The endpoint.
-        endpoint: String,
-        /// What the transport said.
-        source: tonic::transport::Error,
-    },
-}
-
-/// What became of one push.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use = "series may only be forgotten once their last point was accepted"]
-pub struct PushOutcome {
-    /// Points the collector took.
-    pub points_sent: u64,
-    /// Points the collector refused in an otherwise accepted request.
-    pub points_rejected: u64,
-    /// Points that never arrived; the next snapshot heals them.
-    pub points_dropped: u64,
-    /// Attempts after the first.
-    pub retries: u64,
-    /// The first error, if there was one.
-    pub error: Option<PushError>,
-}
-
-impl PushOutcome {
-    /// Every request was accepted; refused points count as answered, they would be refused again.
-    pub fn accepted(&self) -> bool {
-        self.error.is_none()
-    }
-}
-
-/// Totals since the start, for the agent's own health.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExportStats {
-    /// Pushes that were accepted in full.
-    pub pushes_ok: u64,
-    /// Pushes that were not.
-    pub pushes_failed: u64,
-    /// Attempts after the first.
-    pub retries: u64,
-    /// Points the collector took.
-    pub points_sent: u64,
-    /// Points the collector refused.
-    pub points_rejected: u64,
-    /// Points that never arrived.
-    pub points_dropped: u64,
-    /// The latest error, kept after a success.
-    pub last_error: Option<String>,
-    /// Whether the latest push failed.
-    pub failing: bool,
-    /// When a push was last accepted, in nanoseconds since the Unix epoch.
-    pub last_success_unix_ns: Option<u64>,
-}
 
 /// Pushes to one endpoint.
 #[derive(Debug)]
@@ -222,55 +106,47 @@ impl Exporter {
     }
 
     /// Pushes the requests of one snapshot, one after the other. Takes at most the timeout for each, and
-    /// gives up the rest once the collector does not answer.
+    /// gives up the rest once the collector does not answer. Dropped half-way, it counts what was left.
     pub async fn push(&self, requests: &[ExportMetricsServiceRequest]) -> PushOutcome {
-        let outcome = match self.flight.try_lock() {
-            Ok(mut throttled_until) => self.push_alone(requests, &mut throttled_until).await,
-            Err(_) => PushOutcome {
-                points_dropped: requests.iter().map(points_in).sum(),
-                error: Some(PushError::Busy),
-                ..PushOutcome::default()
-            },
-        };
-        self.record(&outcome);
-        outcome
+        let mut account = Account::open(self, requests);
+        match self.flight.try_lock() {
+            Ok(mut throttled_until) => {
+                self.push_alone(requests, &mut throttled_until, &mut account)
+                    .await;
+            }
+            Err(_) => account.stop(PushError::Busy),
+        }
+        account.close()
     }
 
     async fn push_alone(
         &self,
         requests: &[ExportMetricsServiceRequest],
         throttled_until: &mut Option<Instant>,
-    ) -> PushOutcome {
-        let mut outcome = PushOutcome::default();
-        let mut stopped = throttled_until
-            .map(|until| until.saturating_duration_since(Instant::now()))
-            .filter(|left| !left.is_zero())
-            .map(|left| PushError::Throttled { left });
+        account: &mut Account<'_>,
+    ) {
+        let left = throttled_until.map(|until| until.saturating_duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            return account.stop(PushError::Throttled { left });
+        }
         for request in requests {
-            let points = points_in(request);
-            if stopped.is_some() {
-                outcome.points_dropped += points;
-                continue;
-            }
-            let sent = self.send(request, &mut outcome.retries).await;
-            match sent {
-                Ok(accepted) => note_accepted(&mut outcome, points, &accepted),
-                Err(Refusal { error, retry }) => {
-                    outcome.points_dropped += points;
-                    if let Retry::After(delay) = retry {
-                        *throttled_until = Some(Instant::now() + delay.min(THROTTLE_MAX));
-                    }
-                    // A refused request says nothing about the next one; a silent collector does.
-                    if retry == Retry::Never {
-                        outcome.error.get_or_insert(error);
-                    } else {
-                        stopped = Some(error);
-                    }
+            let sent = self.send(request, &mut account.outcome.retries).await;
+            let Refusal { error, retry } = match sent {
+                Ok(accepted) => {
+                    account.note_accepted(points_in(request), &accepted);
+                    continue;
                 }
+                Err(refusal) => refusal,
+            };
+            account.stop(error);
+            if let Retry::After(delay) = retry {
+                *throttled_until = Some(Instant::now() + delay.min(THROTTLE_MAX));
+            }
+            // A refused request says nothing about the next one; a silent collector does.
+            if retry != Retry::Never {
+                return;
             }
         }
-        outcome.error = outcome.error.or(stopped);
-        outcome
     }
 
     async fn send(
@@ -336,16 +212,6 @@ impl Exporter {
 /// Value of the `User-Agent` header.
 pub(crate) fn user_agent() -> String {
     format!("kerntally/{VERSION} OTel-OTLP-Exporter-Rust/{OTLP_CRATE_VERSION}")
-}
-
-fn note_accepted(outcome: &mut PushOutcome, points: u64, accepted: &Accepted) {
-    let rejected = accepted.rejected_points.min(points);
-    outcome.points_rejected += rejected;
-    outcome.points_sent += points - rejected;
-    if rejected > 0 || !accepted.message.is_empty() {
-        let message = &accepted.message;
-        tracing::warn!(rejected, %message, "the collector took the request with remarks");
-    }
 }
 
 impl From<ExportMetricsServiceResponse> for Accepted {

@@ -40,7 +40,8 @@ where
             Retry::Backoff => backoff,
             Retry::After(wish) => backoff.max(wish),
         };
-        if Instant::now() + delay >= deadline {
+        // A wish may be any number: nothing is added to the clock.
+        if delay >= deadline.saturating_duration_since(Instant::now()) {
             return Err(refusal);
         }
         sleep(delay).await;

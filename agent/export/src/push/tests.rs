@@ -383,6 +383,32 @@ async fn pushes_one_at_a_time() {
 }
 
 #[tokio::test]
+async fn counts_a_push_that_nobody_waits_for_any_more() {
+    let address = misbehave(|stream| async {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        drop(stream);
+    });
+    let exporter = exporter(address.await, Protocol::Grpc);
+    let requests = requests();
+    let push = tokio::time::timeout(Duration::from_millis(50), exporter.push(&requests));
+    assert!(push.await.is_err());
+    let stats = exporter.stats();
+    assert_eq!((stats.pushes_failed, stats.points_dropped), (1, 4));
+    assert_eq!(stats.last_error, Some(PushError::GivenUp.to_string()));
+}
+
+#[tokio::test]
+async fn survives_a_wish_for_ever() {
+    let ever = format!("retry-after: {}\r\n", u64::MAX);
+    let collector = HttpCollector::default().then(answer("429 Slow", &ever, b""));
+    let outcome = push_http(&collector).await;
+    assert!(
+        matches!(outcome.error, Some(PushError::Http { status: 429, .. })),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
 async fn refuses_headers_that_grpc_cannot_carry() {
     let address = "127.0.0.1:1".parse().unwrap();
     let settings = OtlpSettings {

@@ -84,12 +84,14 @@ async fn waits_as_long_as_the_collector_wishes() {
 
 #[tokio::test(start_paused = true)]
 async fn hands_back_a_wish_that_does_not_fit() {
-    let started = Instant::now();
-    let wish = Retry::After(Duration::from_mins(1));
-    let mut retries = 0;
-    let result = until::<(), _>(TIMEOUT, &mut retries, || async { Err(refusal(wish)) });
-    assert_eq!(result.await.unwrap_err().retry, wish);
-    assert_eq!(started.elapsed(), Duration::ZERO);
+    for wish in [Duration::from_mins(1), TIMEOUT, Duration::MAX] {
+        let started = Instant::now();
+        let wish = Retry::After(wish);
+        let mut retries = 0;
+        let result = until::<(), _>(TIMEOUT, &mut retries, || async { Err(refusal(wish)) });
+        assert_eq!(result.await.unwrap_err().retry, wish);
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    }
 }
 
 #[tokio::test(start_paused = true)]

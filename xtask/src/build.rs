@@ -23,18 +23,18 @@ struct Variant {
     kernels: &'static str,
 }
 
-/// Instructions that a kernel does not know are refused even in dead branches, hence one object for
-/// kernels that have fetching and comparing atomics and one for those that do not.
+/// Instructions that a kernel does not know are refused even in dead branches, hence one object with
+/// comparing atomics and one without.
 const VARIANTS: [Variant; 2] = [
     Variant {
         object: "kerntally.bpf.o",
         arguments: &[],
-        kernels: "from 5.12",
+        kernels: "from 6.1",
     },
     Variant {
         object: "kerntally-5.10.bpf.o",
         arguments: &["--no-default-features"],
-        kernels: "before 5.12",
+        kernels: "before 6.1",
     },
 ];
 

@@ -12,7 +12,7 @@ use crate::services::{OTHER, Service};
 
 /// What had to be interned.
 pub(crate) struct Detail<'a> {
-    pub(crate) route: Option<(RouteId, &'a Arc<str>)>,
+    pub(crate) route: Option<(RouteId, Arc<str>)>,
     pub(crate) address: Option<(u32, &'a Arc<str>)>,
     pub(crate) port: Option<u16>,
 }
@@ -116,7 +116,7 @@ pub(crate) fn described(
         instrument: Instrument::HttpServerRequestDuration,
         overflow: false,
         method: 0,
-        route: detail.route.map_or(0, |(id, _)| id.0),
+        route: detail.route.as_ref().map_or(0, |(id, _)| id.0),
         address: detail.address.map_or(0, |(id, _)| id),
         port,
         status,

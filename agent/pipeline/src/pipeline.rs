@@ -203,7 +203,7 @@ impl Pipeline {
         self.series
             .record(key, per_service, exchange.duration_ns(), now, || {
                 let method = method.map(|method| methods.name(method));
-                let route = detail.route.map(|(_, template)| Arc::clone(template));
+                let route = detail.route.map(|(_, template)| template);
                 let address = detail.address.map(|(_, address)| Arc::clone(address));
                 Values {
                     method,

@@ -147,8 +147,25 @@ fn split_version(bytes: &[u8]) -> Result<(Version, &[u8]), RequestError> {
 
 /// Bytes of a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN_BYTES[usize::from(byte)]
 }
+
+/// Every byte of every header name is asked about, so a table answers.
+const TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut position = 0;
+    while position < marks.len() {
+        table[marks[position] as usize] = true;
+        position += 1;
+    }
+    table
+};
 
 /// Servers differ in what they take; only what ends the target or cannot be in a line is refused.
 fn is_target_byte(byte: u8) -> bool {

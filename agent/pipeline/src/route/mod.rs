@@ -43,12 +43,12 @@ impl Question<'_> {
 }
 
 /// The answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
     /// There is no route to speak of.
     Absent,
     /// This one.
-    Template(RouteId, &'a Arc<str>),
+    Template(RouteId, Arc<str>),
 }
 
 /// Where a template comes from.
@@ -118,7 +118,7 @@ impl Routes {
     }
 
     /// The route of an exchange.
-    pub(crate) fn route(&mut self, question: &Question<'_>) -> Route<'_> {
+    pub(crate) fn route(&mut self, question: &Question<'_>) -> Route {
         let Some(path) = question.target.path() else {
             return self.without_path(question);
         };
@@ -173,20 +173,21 @@ impl Routes {
         uses
     }
 
-    fn learnt(&mut self, path: &[u8], question: &Question<'_>) -> Route<'_> {
-        // Looked up twice at most: the borrow checker does not let the first answer out of a branch.
-        let is_known = !question.target_cut && self.tree.find(path).is_some();
-        let leaf = if is_known {
-            self.tree.find(path)
-        } else if question.may_mint() {
+    fn learnt(&mut self, path: &[u8], question: &Question<'_>) -> Route {
+        if !question.target_cut
+            && let Some(leaf) = self.tree.find(path)
+        {
+            return leaf.taken(question);
+        }
+        let minted = if question.may_mint() {
             self.tree.mint(path, &mut self.names)
         } else {
             None
         };
-        leaf.unwrap_or(&mut self.wildcard).taken(question)
+        minted.unwrap_or(&mut self.wildcard).taken(question)
     }
 
-    fn without_path(&mut self, question: &Question<'_>) -> Route<'_> {
+    fn without_path(&mut self, question: &Question<'_>) -> Route {
         match (question.target, self.config.unmatched) {
             // A tunnel has no path; its target is an address.
             (TargetForm::Authority { .. }, _) | (_, Unmatched::Absent) => Route::Absent,
@@ -197,10 +198,10 @@ impl Routes {
 }
 
 impl Leaf {
-    fn taken(&mut self, question: &Question<'_>) -> Route<'_> {
+    fn taken(&mut self, question: &Question<'_>) -> Route {
         self.last_used_ns = question.now_ns;
         self.exchanges += 1;
-        Route::Template(self.id, &self.template)
+        Route::Template(self.id, Arc::clone(&self.template))
     }
 }
 

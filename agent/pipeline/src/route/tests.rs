@@ -17,7 +17,7 @@ fn get(routes: &mut Routes, target: &str, status: u16) -> String {
     template(routes.route(&question("GET", target, Some(status))))
 }
 
-fn template(route: Route<'_>) -> String {
+fn template(route: Route) -> String {
     match route {
         Route::Absent => "absent".to_owned(),
         Route::Template(_, template) => template.to_string(),
@@ -109,7 +109,7 @@ fn idle_templates_give_their_place_back() {
         now_ns: 20,
         ..question("GET", "/new", Some(200))
     };
-    let id = |route: Route<'_>| match route {
+    let id = |route: Route| match route {
         Route::Template(id, _) => id,
         Route::Absent => panic!("no template"),
     };
@@ -146,7 +146,7 @@ fn the_same_text_has_the_same_number() {
     else {
         panic!("no template")
     };
-    assert_eq!((learnt, &**template), (by_pattern, "/users/{id}"));
+    assert_eq!((learnt, &*template), (by_pattern, "/users/{id}"));
 }
 
 #[test]

@@ -1,2 +1,5 @@
-//! Empty yet.
-fn main() {}
+//! The binary: everything is in the library, where tests reach it.
+
+fn main() -> std::process::ExitCode {
+    kerntally::main()
+}

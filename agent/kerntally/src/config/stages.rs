@@ -1,0 +1,210 @@
+//! What each stage is told of the configuration, in the stage's own types.
+
+use std::collections::BTreeMap;
+
+use kerntally_export::endpoint::{
+    Compression as OtlpCompression, Endpoint, EndpointKind, Headers, OtlpSettings,
+    Protocol as OtlpProtocol, TlsSettings,
+};
+use kerntally_model::Instrument;
+use kerntally_pipeline::aggregate::AttributeSet;
+use kerntally_pipeline::attribute::Selector as PipelineSelector;
+use kerntally_pipeline::config as pipeline;
+use kerntally_pipeline::route::PatternSet;
+use kerntally_probes::{Backend as HookBackend, BackendChoice, Options};
+
+use super::node::Step;
+use super::schema::*;
+
+/// A stage refused a value.
+#[derive(Debug)]
+pub(crate) struct StageError {
+    pub(crate) path: Vec<Step>,
+    pub(crate) message: String,
+}
+
+impl StageError {
+    fn new(path: Vec<Step>, message: impl ToString) -> Self {
+        Self {
+            path,
+            message: message.to_string(),
+        }
+    }
+}
+
+fn key(name: &str) -> Step {
+    Step::Key(name.to_owned())
+}
+
+/// Stage 1. Ranges have been checked; what would not fit anyway is clamped.
+pub(crate) fn probe_options(hooks: &Hooks) -> Options {
+    let backend = match hooks.backend {
+        Backend::Fexit => BackendChoice::Only(HookBackend::Fexit),
+        Backend::SockTracepoint => BackendChoice::Only(HookBackend::SockTracepoint),
+        Backend::Auto | Backend::Kprobe | Backend::Syscall => BackendChoice::Auto,
+    };
+    Options {
+        backend,
+        ring_bytes: u32::try_from(hooks.ring.0).unwrap_or(u32::MAX),
+        head_bytes: u32::try_from(hooks.head.0).unwrap_or(u32::MAX),
+        head_slots: hooks.head_slots,
+        connections: hooks.connections,
+        ..Options::default()
+    }
+}
+
+/// Stages 4 to 6.
+pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> {
+    let server = (
+        Instrument::HttpServerRequestDuration,
+        "http.server.request.duration",
+    );
+    let client = (
+        Instrument::HttpClientRequestDuration,
+        "http.client.request.duration",
+    );
+    Ok(pipeline::Config {
+        discovery: pipeline::Discovery {
+            include: selectors("include", &config.discovery.include)?,
+            exclude: selectors("exclude", &config.discovery.exclude)?,
+            default_exclude: config.discovery.default_exclude,
+        },
+        sides: pipeline::Sides {
+            server: config.sides.contains(&Side::Server),
+            client: config.sides.contains(&Side::Client),
+        },
+        services: services(&config.services)?,
+        routes: routes(&[key("routes")], &config.routes)?,
+        server_attributes: attributes(server, &config.attributes)?,
+        client_attributes: attributes(client, &config.attributes)?,
+        known_methods: config.http.known_methods.clone(),
+        status: status(config.status),
+        cardinality: pipeline::Cardinality {
+            services: config.cardinality.services as usize,
+            per_service: config.cardinality.per_service as usize,
+            total: config.cardinality.total as usize,
+            hosts_per_service: config.cardinality.hosts_per_service as usize,
+            idle_ttl: config.cardinality.idle_ttl.0,
+        },
+        resource_allow: config.resource.allow.clone(),
+    })
+}
+
+/// Stage 7's push; `None` when there is none.
+pub(crate) fn otlp(
+    otlp: Option<&Otlp>,
+    endpoint_verbatim: bool,
+) -> Result<Option<OtlpSettings>, StageError> {
+    let Some(otlp) = otlp else { return Ok(None) };
+    let at = |name: &str| vec![key("export"), key("otlp"), key(name)];
+    let protocol = match otlp.protocol {
+        Protocol::Grpc => OtlpProtocol::Grpc,
+        Protocol::HttpProtobuf => OtlpProtocol::HttpProtobuf,
+        Protocol::HttpJson => {
+            let message = "http/json is not built in this version, expected grpc or http/protobuf";
+            return Err(StageError::new(at("protocol"), message));
+        }
+    };
+    let kind = if endpoint_verbatim {
+        EndpointKind::Metrics
+    } else {
+        EndpointKind::Base
+    };
+    let endpoint = Endpoint::parse(&otlp.endpoint, kind, Some(protocol), otlp.tls.insecure)
+        .map_err(|error| StageError::new(at("endpoint"), error))?;
+    let pairs = otlp
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers = Headers::new(pairs).map_err(|error| StageError::new(at("headers"), error))?;
+    Ok(Some(OtlpSettings {
+        endpoint,
+        compression: match otlp.compression {
+            Compression::Gzip => OtlpCompression::Gzip,
+            Compression::None => OtlpCompression::None,
+        },
+        timeout: otlp.timeout.0,
+        headers,
+        tls: TlsSettings {
+            ca: otlp.tls.ca.clone(),
+            cert: otlp.tls.cert.clone(),
+            key: otlp.tls.key.clone(),
+            insecure: otlp.tls.insecure,
+        },
+    }))
+}
+
+fn selectors(list: &str, selectors: &[Selector]) -> Result<Vec<PipelineSelector>, StageError> {
+    let at = |index| vec![key("discovery"), key(list), Step::Index(index)];
+    selectors
+        .iter()
+        .enumerate()
+        .map(|(index, selector)| parse_selector(selector, at(index)))
+        .collect()
+}
+
+fn parse_selector(selector: &Selector, path: Vec<Step>) -> Result<PipelineSelector, StageError> {
+    PipelineSelector::parse(selector.conditions()).map_err(|error| StageError::new(path, error))
+}
+
+fn services(rules: &[ServiceRule]) -> Result<Vec<pipeline::ServiceRule>, StageError> {
+    rules
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| {
+            let at = |name: &str| vec![key("services"), Step::Index(index), key(name)];
+            let own_limits = rule.cardinality.as_ref();
+            Ok(pipeline::ServiceRule {
+                selectors: vec![parse_selector(&rule.r#match, at("match"))?],
+                name: rule.name.clone(),
+                namespace: rule.namespace.clone(),
+                version: rule.version.clone(),
+                attributes: Vec::new(),
+                routes: match &rule.routes {
+                    Some(own) => Some(routes(&at("routes"), own)?),
+                    None => None,
+                },
+                status: rule.status.map(status),
+                per_service: own_limits.map(|limits| limits.per_service as usize),
+                hosts_per_service: own_limits.map(|limits| limits.hosts_per_service as usize),
+            })
+        })
+        .collect()
+}
+
+fn routes(path: &[Step], routes: &Routes) -> Result<pipeline::RouteConfig, StageError> {
+    let patterns = |list: &str, patterns: &[String]| {
+        PatternSet::parse(patterns.iter().map(String::as_str)).map_err(|error| {
+            let steps = path.iter().cloned().chain([key(list)]);
+            StageError::new(steps.collect(), error)
+        })
+    };
+    Ok(pipeline::RouteConfig {
+        patterns: patterns("patterns", &routes.patterns)?,
+        ignore: patterns("ignore", &routes.ignore)?,
+        unmatched: match routes.unmatched {
+            Unmatched::Heuristic => pipeline::Unmatched::Heuristic,
+            Unmatched::Wildcard => pipeline::Unmatched::Wildcard,
+            Unmatched::Absent => pipeline::Unmatched::Absent,
+        },
+        max_per_service: routes.max_per_service as usize,
+    })
+}
+
+fn attributes(
+    (instrument, name): (Instrument, &str),
+    lists: &BTreeMap<String, Vec<String>>,
+) -> Result<AttributeSet, StageError> {
+    let Some(listed) = lists.get(name) else {
+        return Ok(AttributeSet::default_of(instrument));
+    };
+    AttributeSet::parse(instrument, listed.iter().map(String::as_str))
+        .map_err(|error| StageError::new(vec![key("attributes"), key(name)], error))
+}
+
+fn status(status: Status) -> pipeline::StatusMode {
+    match status {
+        Status::Code => pipeline::StatusMode::Code,
+        Status::Class => pipeline::StatusMode::Class,
+    }
+}

@@ -1,0 +1,315 @@
+//! The configuration as a whole: places of errors, precedence, defaults.
+
+use std::fs;
+
+use super::load::{Problem, Sources, UnknownKeys};
+use super::*;
+
+struct Case {
+    sources: Sources,
+    _dir: tempfile::TempDir,
+}
+
+fn case(file: &str) -> Case {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k.yaml");
+    fs::write(&path, file).unwrap();
+    Case {
+        sources: Sources {
+            file: Some(path),
+            ..Sources::default()
+        },
+        _dir: dir,
+    }
+}
+
+fn problems(case: &Case) -> Vec<Problem> {
+    match load(&case.sources) {
+        Err(ConfigError::Invalid { problems }) => problems,
+        other => panic!("expected problems, got {other:?}"),
+    }
+}
+
+fn only_problem(file: &str) -> (String, String, String) {
+    let case = case(file);
+    let mut found = problems(&case);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let problem = found.remove(0);
+    let line = problem.place.rsplit(':').next().unwrap().to_owned();
+    assert!(problem.place.contains("k.yaml"), "{problem}");
+    (line, problem.key, problem.message)
+}
+
+#[test]
+fn each_kind_of_error_names_line_and_key() {
+    for (file, line, key, says) in [
+        (
+            "export:\n  intervall: 15s\n",
+            "2",
+            "export.intervall",
+            "unknown key",
+        ),
+        (
+            "export:\n  interval: 15\n",
+            "2",
+            "export.interval",
+            "a time with a unit",
+        ),
+        (
+            "export:\n  interval: soon\n",
+            "2",
+            "export.interval",
+            "such as 15s",
+        ),
+        ("hooks:\n  ring: 3MiB\n", "2", "hooks.ring", "power of two"),
+        ("hooks:\n\n  head: 4KiB\n", "3", "hooks.head", "1024B"),
+        ("hooks: {backend: magic}\n", "1", "hooks.backend", "fexit"),
+        (
+            "hooks: {backend: kprobe}\n",
+            "1",
+            "hooks.backend",
+            "not built",
+        ),
+        ("sides: []\n", "1", "sides", "at least one"),
+        ("sides:\n- server\n- middle\n", "3", "sides[1]", "middle"),
+        ("probes:\n  http1: yes\n", "2", "probes.http1", "boolean"),
+        (
+            "discovery:\n  include:\n  - {}\n",
+            "3",
+            "discovery.include[0]",
+            "empty selector",
+        ),
+        (
+            "discovery:\n  include:\n  - k8s_pod: x\n",
+            "3",
+            "discovery.include[0].k8s_pod",
+            "not built",
+        ),
+        (
+            "discovery:\n  exclude:\n  - exec: x\n",
+            "3",
+            "discovery.exclude[0].exec",
+            "unknown key",
+        ),
+        (
+            "attributes:\n  http.server.request.duration:\n  - http.route\n  - http.rout\n",
+            "4",
+            "attributes.http.server.request.duration[1]",
+            "no such attribute",
+        ),
+        (
+            "attributes:\n  http.server.duration: []\n",
+            "2",
+            "attributes.http.server.duration",
+            "no such instrument",
+        ),
+        (
+            "export: {temporality: delta}\n",
+            "1",
+            "export.temporality",
+            "not built",
+        ),
+        (
+            "histogram:\n  type: explicit\n",
+            "2",
+            "histogram.type",
+            "not built",
+        ),
+        ("views:\n- name: x\n", "1", "views", "not built"),
+        (
+            "resource: {identity: none}\n",
+            "1",
+            "resource.identity",
+            "delta",
+        ),
+        (
+            "export:\n  otlp:\n    endpoint: localhost\n",
+            "3",
+            "export.otlp.endpoint",
+            "http://",
+        ),
+        (
+            "routes:\n  patterns:\n  - users\n",
+            "3",
+            "routes.patterns[0]",
+            "begins with /",
+        ),
+        (
+            "services:\n- name: x\n",
+            "2",
+            "services[0].match",
+            "at least one key",
+        ),
+        (
+            "services:\n- match: {exe: x}\n  version: 1.4\n",
+            "3",
+            "services[0].version",
+            "string",
+        ),
+        ("a: 1\na: 2\n", "2", "", "duplicate"),
+        ("a: [1\n", "1", "", "bracket"),
+        ("- a\n", "1", "", "map of keys"),
+    ] {
+        let (at, found, message) = only_problem_or_first(file);
+        assert_eq!(
+            (at.as_str(), found.as_str()),
+            (line, key),
+            "{file}: {message}"
+        );
+        assert!(message.contains(says), "{file}: {message}");
+    }
+}
+
+/// Cases may trip a second check; the first problem is the one that is asked for.
+fn only_problem_or_first(file: &str) -> (String, String, String) {
+    let case = case(file);
+    let found = problems(&case);
+    let problem = &found[0];
+    let line = problem.place.rsplit(':').next().unwrap().to_owned();
+    (line, problem.key.clone(), problem.message.clone())
+}
+
+#[test]
+fn all_unknown_keys_are_named_at_once() {
+    let found = problems(&case("expart: 1\nexport: {intervall: 1s}\n"));
+    let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["expart", "export.intervall"]);
+}
+
+#[test]
+fn unknown_keys_may_be_warned_about() {
+    let mut case = case("expart: 1\nexport: {interval: 7s}\n");
+    case.sources.unknown_keys = UnknownKeys::Warn;
+    let loaded = load(&case.sources).unwrap();
+    assert_eq!(loaded.config.export.interval, Span::from_secs(7));
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(
+        loaded.warnings[0].contains("k.yaml:1: expart: unknown key"),
+        "{loaded:?}"
+    );
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    let loaded = load(&case("").sources).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_missing_file_that_was_named_is_an_error() {
+    let mut case = case("");
+    case.sources.file = Some("/nonexistent/k.yaml".into());
+    let message = load(&case.sources).unwrap_err().to_string();
+    assert!(message.contains("/nonexistent/k.yaml"), "{message}");
+}
+
+fn interval(file: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Span {
+    let mut case = case(file);
+    case.sources.variables = variables
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect();
+    case.sources.settings = flags
+        .iter()
+        .map(|(key, value)| Setting {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+            flag: "--set".to_owned(),
+        })
+        .collect();
+    load(&case.sources).unwrap().config.export.interval
+}
+
+#[test]
+fn command_line_beats_own_variables_beat_standard_ones_beat_the_file() {
+    let file = "export: {interval: 1s}\n";
+    let standard = ("OTEL_METRIC_EXPORT_INTERVAL", "2000");
+    let own = ("KERNTALLY_EXPORT_INTERVAL", "3s");
+    let flag = ("export.interval", "4s");
+    assert_eq!(interval("", &[], &[]), Span::from_secs(15));
+    assert_eq!(interval(file, &[], &[]), Span::from_secs(1));
+    assert_eq!(interval(file, &[standard], &[]), Span::from_secs(2));
+    assert_eq!(interval(file, &[own, standard], &[]), Span::from_secs(3));
+    assert_eq!(
+        interval(file, &[own, standard], &[flag]),
+        Span::from_secs(4)
+    );
+}
+
+#[test]
+fn errors_outside_the_file_name_variable_or_option() {
+    let mut case = case("");
+    case.sources.variables = vec![("KERNTALLY_EXPORT_INTERVAL".into(), "x".into())];
+    assert_eq!(problems(&case)[0].place, "KERNTALLY_EXPORT_INTERVAL");
+    case.sources.variables.clear();
+    case.sources.settings = vec![Setting {
+        key: "export.intervall".into(),
+        value: "1s".into(),
+        flag: "--set export.intervall=1s".into(),
+    }];
+    let problem = &problems(&case)[0];
+    assert_eq!(problem.place, "--set export.intervall=1s");
+    assert_eq!(problem.message, "unknown key");
+}
+
+#[test]
+fn listing_one_instrument_leaves_the_others_alone() {
+    let file = "attributes:\n  http.server.request.duration: [http.route]\n";
+    let config = load(&case(file).sources).unwrap().config;
+    assert_eq!(
+        config.attributes["http.server.request.duration"],
+        ["http.route"]
+    );
+    assert_eq!(config.attributes["http.client.request.duration"].len(), 6);
+}
+
+#[test]
+fn what_is_not_done_yet_is_said() {
+    for (file, says) in [
+        ("limits: {memory: 64MiB}\n", "limits.memory"),
+        ("exemplars: {per_series: 2}\n", "exemplars"),
+        (
+            "export: {prometheus: {listen: '127.0.0.1:9470'}}\n",
+            "export.prometheus.listen",
+        ),
+        ("kubernetes: {enabled: true}\n", "kubernetes.enabled"),
+    ] {
+        let warnings = load(&case(file).sources).unwrap().warnings;
+        assert!(
+            warnings.iter().any(|warning| warning.contains(says)),
+            "{file}: {warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn console_off_is_not_a_boolean() {
+    let config = load(&case("export: {console: off, otlp: null}\n").sources)
+        .unwrap()
+        .config;
+    assert_eq!(config.export.console, Console::Off);
+    assert_eq!(config.export.otlp, None);
+}
+
+#[test]
+fn credentials_are_blanked_when_shown() {
+    let file = "export: {otlp: {headers: {authorization: Bearer hunter2}}}\n";
+    let config = load(&case(file).sources).unwrap().config;
+    let shown = config.to_public_json().unwrap().to_string();
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn ports_in_selectors_are_numbers_or_globs() {
+    let file = "discovery: {include: [{port: 8080}, {port: '80*'}]}\n";
+    let config = load(&case(file).sources).unwrap().config;
+    assert_eq!(config.discovery.include[0].conditions(), [("port", "8080")]);
+    assert_eq!(config.discovery.include[1].conditions(), [("port", "80*")]);
+}
+
+#[test]
+fn a_bad_value_is_one_problem() {
+    let (line, key, _) = only_problem("log:\n  level: loud\n");
+    assert_eq!((line.as_str(), key.as_str()), ("2", "log.level"));
+}

@@ -1,0 +1,61 @@
+//! What travels on the control socket: one request in JSON a line, one answer in JSON a line.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Longest request; real ones are far below.
+pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
+
+/// Longest answer a client accepts.
+pub(crate) const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a command asks the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// The agent itself.
+    Status {},
+    /// Every exchange accounted for.
+    Ledger {},
+    /// Discovered services.
+    Services {},
+    /// Probes and their state.
+    Probes {},
+    /// Switches probes.
+    SwitchProbes {
+        /// Which; empty means all that are built.
+        names: Vec<String>,
+        /// On or off.
+        on: bool,
+    },
+}
+
+impl Request {
+    /// Reads one line.
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(line).map_err(|error| format!("expected UTF-8: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("expected a request in JSON: {error}"))
+    }
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// The document that was asked for.
+    Ok(Value),
+    /// The request makes no sense.
+    Refused(String),
+    /// It made sense and could not be done.
+    Failed(String),
+}
+
+impl Answer {
+    /// One line.
+    pub(crate) fn to_line(&self) -> Vec<u8> {
+        // Documents are made of JSON values: serialising them cannot fail.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}

@@ -1,0 +1,195 @@
+//! What the agent answers on its control socket.
+
+use serde_json::{Value, json};
+
+use super::agent::Agent;
+use crate::control::{Answer, Request};
+use crate::ledger::role_name;
+use crate::output::with_schema;
+use crate::probes::{self, PROBES};
+
+impl Agent {
+    /// Answers one request.
+    pub(super) fn answer(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Status {} => Answer::Ok(with_schema(&self.status())),
+            Request::Ledger {} => self.ledger(),
+            Request::Services {} => Answer::Ok(with_schema(&self.services())),
+            Request::Probes {} => Answer::Ok(with_schema(&self.probe_states())),
+            Request::SwitchProbes { names, on } => self.switch_probes(&names, on),
+        }
+    }
+
+    fn ledger(&mut self) -> Answer {
+        match self.accounts() {
+            Ok(accounts) => Answer::Ok(with_schema(&accounts.to_json())),
+            Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+
+    fn switch_probes(&mut self, names: &[String], on: bool) -> Answer {
+        let selected = match probes::selection(names, on) {
+            Ok(selected) => selected,
+            Err(message) => return Answer::Refused(message),
+        };
+        if selected.iter().any(|probe| probe.is_built)
+            && let Err(error) = self.switch(on)
+        {
+            return Answer::Failed(error.to_string());
+        }
+        Answer::Ok(with_schema(&self.probe_states()))
+    }
+
+    fn probe_states(&self) -> Value {
+        let states: Vec<_> = PROBES
+            .iter()
+            .map(|probe| {
+                let state = match (probe.is_built, self.hooks.attached()) {
+                    (false, _) => "not built",
+                    (true, true) => "on",
+                    (true, false) => "off",
+                };
+                json!({ "name": probe.name, "state": state, "purpose": probe.purpose })
+            })
+            .collect();
+        json!({ "probes": states })
+    }
+
+    fn services(&mut self) -> Value {
+        self.drain();
+        let services: Vec<_> = self
+            .pipeline
+            .services()
+            .into_iter()
+            .map(|row| {
+                json!({
+                    "name": row.workload.name,
+                    "namespace": row.workload.namespace,
+                    "version": row.workload.version,
+                    "environment": row.workload.environment,
+                    "named_by": named_by(row.workload.named_by),
+                    "pids": row.pids,
+                    "server_exchanges": row.server_exchanges,
+                    "client_exchanges": row.client_exchanges,
+                    "series": { "live": row.usage.series, "limit": row.series_limit, "overflowed": row.usage.overflowed },
+                })
+            })
+            .collect();
+        let excluded: Vec<_> = self
+            .pipeline
+            .excluded()
+            .into_iter()
+            .map(|row| {
+                json!({
+                    "pid": row.pid,
+                    "port": row.port,
+                    "role": role_name(row.role),
+                    "reason": row.reason.to_string(),
+                })
+            })
+            .collect();
+        json!({ "services": services, "excluded": excluded })
+    }
+
+    fn status(&mut self) -> Value {
+        self.drain();
+        let backend = self.hooks.backend();
+        let refused: Vec<_> = self
+            .hooks
+            .refused()
+            .iter()
+            .map(|(backend, reason)| json!({ "name": backend.name(), "reason": reason }))
+            .collect();
+        let usage = OwnUsage::read();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "ready": self.is_ready(),
+            "backend": {
+                "name": backend.name(),
+                "blind_spots": backend.blind_spots(),
+                "refused": refused,
+            },
+            "probes": self.probe_states()["probes"],
+            "services": self.pipeline.services().len(),
+            "series": self.pipeline.series_len(),
+            "export": self.export_status(),
+            "memory": { "resident_bytes": usage.resident_bytes, "map_bytes": self.hooks.map_bytes() },
+            "cpu": { "seconds": usage.cpu_seconds },
+            "degraded": self.degraded,
+            "config": {
+                "file": self.loaded.file,
+                "reloads": self.reloads,
+                "reload_errors": self.reload_errors,
+                "warnings": self.loaded.warnings,
+            },
+        })
+    }
+
+    fn export_status(&self) -> Value {
+        let otlp = self.outlets.exporter().map(|exporter| {
+            let stats = exporter.stats();
+            json!({
+                "endpoint": exporter.endpoint().to_string(),
+                "failing": stats.failing,
+                "last_error": stats.last_error,
+                "pushes_ok": stats.pushes_ok,
+                "pushes_failed": stats.pushes_failed,
+                "points_sent": stats.points_sent,
+                "points_rejected": stats.points_rejected,
+                "points_dropped": stats.points_dropped,
+            })
+        });
+        let file = self.outlets.file_stats().map(|stats| {
+            json!({
+                "path": self.loaded.config.export.file,
+                "lines": stats.lines,
+                "dropped": stats.dropped,
+                "rotations": stats.rotations,
+                "last_error": stats.last_error,
+            })
+        });
+        json!({
+            "interval": self.loaded.config.export.interval,
+            "skipped": self.outlets.skipped(),
+            "otlp": otlp,
+            "file": file,
+        })
+    }
+}
+
+/// The source of a name, as people read it.
+fn named_by(source: kerntally_model::NameSource) -> &'static str {
+    use kerntally_model::NameSource as Source;
+    match source {
+        Source::Configuration => "configuration",
+        Source::Environment => "environment",
+        Source::Unit => "unit",
+        Source::Container => "container",
+        Source::Program => "program",
+        Source::Executable => "executable",
+        Source::Unknown => "unknown",
+    }
+}
+
+/// What the agent itself takes.
+#[derive(Debug, Default)]
+struct OwnUsage {
+    resident_bytes: Option<u64>,
+    cpu_seconds: Option<f64>,
+}
+
+impl OwnUsage {
+    fn read() -> Self {
+        let Ok(stat) = procfs::process::Process::myself().and_then(|own| own.stat()) else {
+            return Self::default();
+        };
+        #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+        let cpu = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+        Self {
+            resident_bytes: Some(stat.rss * procfs::page_size()),
+            cpu_seconds: Some((cpu * 100.0).round() / 100.0),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The kernel side while the agent runs: switching it, reading it, telling it whom to leave alone.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+
+use kerntally_abi::{Counter, FilterKey, process_event};
+use kerntally_model::{ProcessKey, Time};
+use kerntally_pipeline::{Outcome, Pipeline, ProcessNews, stitch};
+use kerntally_probes::{Backend, Decision, LoadError, Options, ProcessView, Record, Session};
+
+use crate::ledger::{Accounts, Sources};
+
+/// The loaded programs, with what was decided about processes.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    session: Session,
+    /// Processes with decisions in the kernel: most processes that end have none.
+    decided: HashSet<u32>,
+    /// What was switched off before the agent began to stop.
+    off_before_stop: Option<[u64; 2]>,
+}
+
+/// What a drain left to be told to the kernel.
+#[derive(Debug, Default)]
+struct Orders {
+    exclude: HashSet<FilterKey>,
+    forget: HashSet<u32>,
+}
+
+impl Hooks {
+    pub(crate) fn load(options: &Options) -> Result<Self, LoadError> {
+        let session = Session::load(options)?;
+        Ok(Self {
+            session,
+            decided: HashSet::new(),
+            off_before_stop: None,
+        })
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.session.backend()
+    }
+
+    pub(crate) fn refused(&self) -> &[(Backend, String)] {
+        self.session.refused()
+    }
+
+    pub(crate) fn attached(&self) -> bool {
+        self.session.attached()
+    }
+
+    pub(crate) fn map_bytes(&self) -> u64 {
+        self.session.map_bytes()
+    }
+
+    /// A descriptor that becomes readable when the ring asks to be drained.
+    pub(crate) fn ring_fd(&self) -> std::io::Result<OwnedFd> {
+        self.session.as_fd().try_clone_to_owned()
+    }
+
+    /// Switches the tallying. Detaching waits for the kernel, up to a second: meanwhile other tasks go on.
+    pub(crate) fn switch(&mut self, on: bool) -> Result<(), LoadError> {
+        let session = &mut self.session;
+        tokio::task::block_in_place(|| {
+            if on {
+                session.attach()
+            } else {
+                session.detach()
+            }
+        })
+    }
+
+    /// The last detaching: what it finds open was in flight.
+    pub(crate) fn stop(&mut self) -> Result<(), LoadError> {
+        let counters = self.session.counters()?;
+        self.off_before_stop = Some(
+            [Counter::ProbeOffServer, Counter::ProbeOffClient]
+                .map(|counter| counters.value(counter)),
+        );
+        self.switch(false)
+    }
+
+    /// Takes every record out of the ring and through the pipeline; returns how many there were.
+    pub(crate) fn drain(&mut self, pipeline: &mut Pipeline, now: Time) -> usize {
+        let mut orders = Orders::default();
+        let count = self.session.drain(|record| match record {
+            Record::Exchange(view) => {
+                let exchange = stitch::exchange(&stitch::Input {
+                    record: &view.record,
+                    end: view.end,
+                    local: view.local(),
+                    remote: view.remote(),
+                    head: view.head,
+                });
+                if pipeline.on_exchange(&exchange, now) == Outcome::Excluded {
+                    orders.exclude.insert(FilterKey {
+                        tgid: view.record.tgid,
+                        port: exchange.server_port(),
+                        role: view.record.role,
+                        reserved: 0,
+                    });
+                }
+            }
+            Record::Process(view) => {
+                if let Some(news) = take_in(pipeline, &view)
+                    && news != ProcessNews::FirstSeen
+                {
+                    orders.forget.insert(view.record.tgid);
+                }
+            }
+        });
+        self.carry_out(&orders);
+        count
+    }
+
+    /// Ends what no hook sees the end of.
+    pub(crate) fn sweep(&mut self) {
+        if let Err(error) = self.session.sweep() {
+            tracing::debug!(%error, "sweep failed");
+        }
+    }
+
+    /// After a reload: every decision is taken anew.
+    pub(crate) fn renew_filter(&mut self) -> Result<(), LoadError> {
+        self.decided.clear();
+        self.session.renew_filter()
+    }
+
+    /// The ledger now. Walking the kernel's open exchanges is dear, so only answers ask for it.
+    pub(crate) fn accounts(
+        &self,
+        pipeline: &Pipeline,
+        with_open: bool,
+    ) -> Result<Accounts, LoadError> {
+        let counters = self.session.counters()?;
+        let open_kernel = if with_open {
+            Some(self.session.open()?)
+        } else {
+            None
+        };
+        Ok(Accounts::of(&Sources {
+            pipeline: pipeline.ledger(),
+            kernel: &counters,
+            open_kernel,
+            off_before_stop: self.off_before_stop,
+        }))
+    }
+
+    /// Records of excluded processes that come later cost only their way through the ring, so a decision
+    /// that cannot be written is no failure.
+    fn carry_out(&mut self, orders: &Orders) {
+        for tgid in &orders.forget {
+            if self.decided.remove(tgid)
+                && let Err(error) = self.session.forget(*tgid)
+            {
+                tracing::debug!(%error, "cannot forget a decision");
+            }
+        }
+        for key in &orders.exclude {
+            self.decided.insert(key.tgid);
+            if let Err(error) = self.session.decide(*key, Decision::Exclude) {
+                tracing::debug!(%error, "cannot write a decision");
+            }
+        }
+    }
+}
+
+fn take_in(pipeline: &mut Pipeline, view: &ProcessView) -> Option<ProcessNews> {
+    let news = match view.record.event {
+        process_event::FIRST_SEEN => ProcessNews::FirstSeen,
+        process_event::EXEC => ProcessNews::Exec,
+        process_event::EXIT => ProcessNews::Exit,
+        _ => return None,
+    };
+    let process = ProcessKey {
+        tgid: view.record.tgid,
+        start_ns: view.record.start_ns,
+    };
+    pipeline.on_process(process, news, &view.comm());
+    Some(news)
+}

@@ -1,0 +1,326 @@
+//! Where collections go: the push, the file, the console. One delivery of each kind at a time.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use kerntally_export::ExportMetricsServiceRequest;
+use kerntally_export::console::{self, Table};
+use kerntally_export::encode::Encoder;
+use kerntally_export::file::{FileSink, FileStats};
+use kerntally_export::push::{ExportStats, Exporter, PushOutcome};
+use kerntally_export::resource::{HostRoots, Node, ResourceTemplate, read_node};
+use kerntally_model::Snapshot;
+use kerntally_pipeline::Collection;
+use kerntally_pipeline::aggregate::Generation;
+use tokio::task::JoinHandle;
+
+use crate::config::{Console, Loaded};
+use crate::failure::Failure;
+use crate::output;
+
+/// Time for the last push, and for that to a collector that did not answer the one before.
+const LAST_PUSH: Duration = Duration::from_secs(5);
+const LAST_PUSH_FAILING: Duration = Duration::from_secs(1);
+
+/// Requests to a file may be as long as they like.
+const NO_LIMIT: usize = usize::MAX;
+
+/// What standard output shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Display {
+    Nothing,
+    /// Redrawn in place.
+    Live,
+    /// Appended at each collection.
+    Plain,
+    /// Rows in JSON, appended at each collection.
+    Json,
+}
+
+/// Everything a collection is handed to.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    node: Node,
+    encoder: Encoder,
+    exporter: Option<Arc<Exporter>>,
+    push: Option<JoinHandle<(Generation, PushOutcome)>>,
+    pushed: Option<Generation>,
+    file: File,
+    written: Option<Generation>,
+    file_stats: Option<FileStats>,
+    table: Table,
+    display: Display,
+    /// Deliveries that were left out because the previous one was still under way.
+    skipped: u64,
+}
+
+#[derive(Debug)]
+enum File {
+    None,
+    Idle(FileSink),
+    Writing(JoinHandle<(Option<Generation>, FileSink)>),
+}
+
+impl Outlets {
+    /// Opens what the configuration asks for. Within a runtime.
+    pub(crate) fn open(loaded: &Loaded) -> Result<Self, Failure> {
+        let config = &loaded.config;
+        let roots = HostRoots {
+            proc: config.host.proc.clone(),
+        };
+        let node =
+            read_node(config.resource.node.as_deref(), &roots).map_err(anyhow::Error::from)?;
+        let base = config.resource.attributes.clone();
+        let max_request = match &config.export.otlp {
+            Some(otlp) => usize::try_from(otlp.max_request.0).unwrap_or(NO_LIMIT),
+            None => NO_LIMIT,
+        };
+        let exporter = match &loaded.otlp {
+            Some(settings) => Some(Arc::new(
+                Exporter::new(settings.clone())
+                    .context("export.otlp")
+                    .map_err(Failure::Usage)?,
+            )),
+            None => None,
+        };
+        let file = match &config.export.file {
+            Some(path) => File::Idle(
+                FileSink::open(path)
+                    .context("export.file")
+                    .map_err(Failure::Usage)?,
+            ),
+            None => File::None,
+        };
+        Ok(Self {
+            encoder: Encoder::new(ResourceTemplate::new(node.clone(), base), max_request),
+            node,
+            exporter,
+            push: None,
+            pushed: None,
+            file_stats: None,
+            file,
+            written: None,
+            table: Table::default(),
+            display: display(config.export.console),
+            skipped: 0,
+        })
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {
+        self.exporter.as_ref()
+    }
+
+    pub(crate) fn display(&self) -> Display {
+        self.display
+    }
+
+    pub(crate) fn export_stats(&self) -> Option<ExportStats> {
+        self.exporter.as_ref().map(|exporter| exporter.stats())
+    }
+
+    pub(crate) fn file_stats(&self) -> Option<FileStats> {
+        match &self.file {
+            File::None => None,
+            File::Idle(sink) => Some(sink.stats().clone()),
+            File::Writing(_) => self.file_stats.clone(),
+        }
+    }
+
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Hands a collection out; the agent's own metrics go to the file too, as they are pushed by themselves.
+    pub(crate) async fn deliver(
+        &mut self,
+        collection: &Collection,
+        own: Option<ExportMetricsServiceRequest>,
+    ) {
+        self.settle().await;
+        let requests = Arc::new(self.encoder.encode(&collection.snapshot));
+        self.start_push(collection.generation, &requests);
+        self.start_write(collection.generation, &requests, own);
+        if matches!(self.display, Display::Plain | Display::Json) {
+            self.show(&collection.snapshot);
+        }
+    }
+
+    /// The youngest collection that arrived everywhere it had to.
+    pub(crate) fn accepted(&self, latest: Generation) -> Option<Generation> {
+        match (&self.exporter, &self.file) {
+            (None, File::None) => Some(latest),
+            (Some(_), File::None) => self.pushed,
+            (None, _) => self.written,
+            (Some(_), _) => self.pushed.zip(self.written).map(|(a, b)| a.min(b)),
+        }
+    }
+
+    /// Draws the table, or appends it.
+    pub(crate) fn show(&mut self, snapshot: &Snapshot) {
+        let rows = self.table.rows(snapshot);
+        let text = match self.display {
+            Display::Nothing => return,
+            Display::Json => console::json_lines(&rows),
+            Display::Plain => console::render(&rows),
+            Display::Live => {
+                // Home, the table, then clear what an earlier, longer one left below.
+                let table = console::render(&rows).replace('\n', "\x1b[K\n");
+                let table = if table.is_empty() {
+                    "no traffic yet\x1b[K\n".to_owned()
+                } else {
+                    table
+                };
+                format!("\x1b[H{table}\x1b[J")
+            }
+        };
+        if text.is_empty() {
+            return;
+        }
+        if let Err(error) = output::print(&text) {
+            tracing::info!(%error, "standard output is gone, the table ends");
+            self.display = Display::Nothing;
+        }
+    }
+
+    /// Takes up what has finished meanwhile.
+    pub(crate) async fn settle(&mut self) {
+        if self.push.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(push) = self.push.take()
+        {
+            self.take_push(push.await);
+        }
+        if matches!(&self.file, File::Writing(writing) if writing.is_finished()) {
+            self.finish_write().await;
+        }
+    }
+
+    /// The last delivery: waits, but not for ever.
+    pub(crate) async fn close(
+        &mut self,
+        collection: &Collection,
+        own: Option<ExportMetricsServiceRequest>,
+    ) {
+        let failing = self.export_stats().is_some_and(|stats| stats.failing);
+        let patience = if failing {
+            LAST_PUSH_FAILING
+        } else {
+            LAST_PUSH
+        };
+        self.await_push(patience).await;
+        self.finish_write().await;
+        self.deliver(collection, own).await;
+        self.await_push(patience).await;
+        self.finish_write().await;
+    }
+
+    fn start_push(
+        &mut self,
+        generation: Generation,
+        requests: &Arc<Vec<ExportMetricsServiceRequest>>,
+    ) {
+        let Some(exporter) = self.exporter.clone() else {
+            return;
+        };
+        if self.push.is_some() {
+            self.skipped += 1;
+            return;
+        }
+        let requests = Arc::clone(requests);
+        self.push = Some(tokio::spawn(async move {
+            (generation, exporter.push(&requests).await)
+        }));
+    }
+
+    fn start_write(
+        &mut self,
+        generation: Generation,
+        requests: &Arc<Vec<ExportMetricsServiceRequest>>,
+        own: Option<ExportMetricsServiceRequest>,
+    ) {
+        match std::mem::replace(&mut self.file, File::None) {
+            File::Idle(mut sink) => {
+                self.file_stats = Some(sink.stats().clone());
+                let requests = Arc::clone(requests);
+                self.file = File::Writing(tokio::task::spawn_blocking(move || {
+                    let written = write(&mut sink, &requests, own);
+                    (written.then_some(generation), sink)
+                }));
+            }
+            File::Writing(writing) => {
+                self.skipped += 1;
+                self.file = File::Writing(writing);
+            }
+            File::None => {}
+        }
+    }
+
+    async fn await_push(&mut self, patience: Duration) {
+        let Some(mut push) = self.push.take() else {
+            return;
+        };
+        match tokio::time::timeout(patience, &mut push).await {
+            Ok(finished) => self.take_push(finished),
+            Err(_elapsed) => {
+                push.abort();
+                tracing::warn!("the collector did not answer, the push was given up");
+            }
+        }
+    }
+
+    fn take_push(&mut self, finished: Result<(Generation, PushOutcome), tokio::task::JoinError>) {
+        match finished {
+            Ok((generation, outcome)) if outcome.accepted() => self.pushed = Some(generation),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "a push ended abnormally"),
+        }
+    }
+
+    async fn finish_write(&mut self) {
+        let File::Writing(writing) = std::mem::replace(&mut self.file, File::None) else {
+            return;
+        };
+        match writing.await {
+            Ok((written, sink)) => {
+                self.written = written.or(self.written);
+                self.file = File::Idle(sink);
+            }
+            Err(error) => tracing::error!(%error, "writing the export file ended abnormally"),
+        }
+    }
+}
+
+/// Whether everything is on its way to the disk. The sink keeps count of what is not.
+fn write(
+    sink: &mut FileSink,
+    requests: &[ExportMetricsServiceRequest],
+    own: Option<ExportMetricsServiceRequest>,
+) -> bool {
+    let was_failing = sink.stats().last_error.clone();
+    let result = sink.append(requests).and_then(|()| match own {
+        Some(own) => sink.append(&[own]),
+        None => Ok(()),
+    });
+    if let Err(error) = &result {
+        let error = format!("{:#}", anyhow::Error::msg(error.to_string()));
+        if was_failing.is_none() {
+            tracing::warn!(%error, "the export file cannot be written");
+        }
+    }
+    result.is_ok()
+}
+
+fn display(console: Console) -> Display {
+    let terminal = std::io::stdout().is_terminal();
+    match (console, terminal) {
+        (Console::Off, _) | (Console::Auto, false) => Display::Nothing,
+        (Console::Auto | Console::Table, true) => Display::Live,
+        (Console::Table, false) => Display::Plain,
+        (Console::Json, _) => Display::Json,
+    }
+}

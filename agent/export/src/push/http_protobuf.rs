@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use flate2::{Compression as Level, write::GzEncoder};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
@@ -28,6 +28,13 @@ use crate::endpoint::{Compression, Endpoint, OtlpSettings};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
+
+const BODY_HEADERS: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+];
 
 /// Idle connections are closed after this, before most servers do it in the middle of a request.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -111,7 +118,6 @@ impl HttpTransport {
         let mut request = Request::new(body.bytes);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
-        *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
         if body.gzip {
@@ -120,10 +126,17 @@ impl HttpTransport {
         self.judge(&self.exchange(request).await?)
     }
 
-    /// Sends any request and reads its answer, which is bounded.
+    /// Sends any request with the configured headers and reads its answer, which is bounded.
     pub(crate) async fn exchange(&self, mut request: Request<Bytes>) -> Result<Answer, Refusal> {
+        let headers = request.headers_mut();
+        for (name, value) in &self.headers {
+            // What describes the body is not for configuration to say.
+            if !BODY_HEADERS.contains(name) {
+                headers.insert(name, value.clone());
+            }
+        }
         if let Ok(agent) = HeaderValue::from_str(&user_agent()) {
-            request.headers_mut().insert(header::USER_AGENT, agent);
+            headers.insert(header::USER_AGENT, agent);
         }
         let response = self.client.request(request.map(Full::new)).await;
         let response = response.map_err(|error| connection_failed(&error))?;

@@ -30,7 +30,7 @@ fn settings(address: SocketAddr, protocol: Protocol) -> OtlpSettings {
     let text = format!("http://{address}");
     OtlpSettings {
         endpoint: Endpoint::parse(&text, EndpointKind::Base, Some(protocol), false).unwrap(),
-        headers: Headers::parse("x-tenant=shop").unwrap(),
+        headers: Headers::parse("x-tenant=shop,content-type=text/plain").unwrap(),
         timeout: Duration::from_secs(5),
         ..OtlpSettings::default()
     }

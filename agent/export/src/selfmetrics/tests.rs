@@ -15,7 +15,7 @@ use super::{Reading, RoleReading, SelfIdentity, SelfMetrics, SelfSource, Service
 use crate::{
     ExportMetricsServiceRequest,
     collector::{GrpcCollector, HttpCollector},
-    endpoint::{Endpoint, EndpointKind, OtlpSettings, Protocol},
+    endpoint::{Endpoint, EndpointKind, Headers, OtlpSettings, Protocol},
     fixture::node,
     push::{ExportStats, Exporter},
 };
@@ -97,6 +97,7 @@ fn push_to(text: &str, protocol: Protocol) -> SelfMetrics {
     let settings = OtlpSettings {
         endpoint: Endpoint::parse(text, EndpointKind::Base, Some(protocol), false).unwrap(),
         timeout: Duration::from_secs(5),
+        headers: Headers::new([("x-tenant", "shop")]).unwrap(),
         ..OtlpSettings::default()
     };
     let exporter = Exporter::new(settings).unwrap();
@@ -188,6 +189,8 @@ async fn pushes_by_grpc_one_last_time_when_it_ends() {
     metrics.shutdown().await.unwrap();
     let requests = collector.requests();
     assert_eq!(requests.len(), 1);
+    let metadata = collector.received.lock().unwrap()[0].0.clone();
+    assert_eq!(metadata.get("x-tenant").unwrap(), "shop");
     assert_ledger_closes(&requests[0]);
 }
 
@@ -202,6 +205,8 @@ async fn pushes_by_http_one_last_time_when_it_ends() {
     let head = collector.heads.lock().unwrap()[0].clone();
     assert!(head.starts_with("post /v1/metrics http/1.1\r\n"), "{head}");
     assert!(head.contains("content-encoding: gzip"), "{head}");
+    assert!(head.contains("x-tenant: shop\r\n"), "{head}");
+    assert!(head.contains("user-agent: kerntally/"), "{head}");
 }
 
 #[tokio::test]

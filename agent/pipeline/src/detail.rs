@@ -11,19 +11,19 @@ use crate::route::{Question, Route, RouteId};
 use crate::services::{OTHER, Service};
 
 /// What had to be interned.
-pub(crate) struct Detail<'a> {
+pub(crate) struct Detail {
     pub(crate) route: Option<(RouteId, Arc<str>)>,
-    pub(crate) address: Option<(u32, &'a Arc<str>)>,
+    pub(crate) address: Option<(u32, Arc<str>)>,
     pub(crate) port: Option<u16>,
 }
 
 /// Routes an exchange and interns its server address; `None` if its route is ignored.
-pub(crate) fn detail<'a>(
-    service: &'a mut Service,
+pub(crate) fn detail(
+    service: &mut Service,
     exchange: &Exchange<'_>,
     listed: AttributeSet,
     now: Time,
-) -> Option<Detail<'a>> {
+) -> Option<Detail> {
     let mut detail = Detail {
         route: None,
         address: None,
@@ -51,22 +51,36 @@ pub(crate) fn detail<'a>(
     {
         detail.route = Some((id, template));
     }
-    let wants_address = listed.contains(AttributeName::ServerAddress);
-    let wants_port = listed.contains(AttributeName::ServerPort);
-    if (wants_address || wants_port)
-        && let Some((address, port)) = server_address(exchange, &target)
-    {
+    detail.add_address(service, exchange, &target, listed, now);
+    Some(detail)
+}
+
+impl Detail {
+    fn add_address(
+        &mut self,
+        service: &mut Service,
+        exchange: &Exchange<'_>,
+        target: &TargetForm<'_>,
+        listed: AttributeSet,
+        now: Time,
+    ) {
+        let wants_address = listed.contains(AttributeName::ServerAddress);
+        let wants_port = listed.contains(AttributeName::ServerPort);
+        if !wants_address && !wants_port {
+            return;
+        }
+        let Some((address, port)) = server_address(exchange, target) else {
+            return;
+        };
+        self.port = wants_port.then_some(port);
         if wants_address {
             let limit = service.settings.hosts;
-            detail.address = Some(
-                service
-                    .hosts
-                    .intern(address.as_str(), limit, now.monotonic_ns),
-            );
+            let (id, name) = service
+                .hosts
+                .intern(address.as_str(), limit, now.monotonic_ns);
+            self.address = Some((id, Arc::clone(name)));
         }
-        detail.port = wants_port.then_some(port);
     }
-    Some(detail)
 }
 
 /// Host and port that a client asked for: of the target, of `Host`, else of the connection.
@@ -92,7 +106,7 @@ pub(crate) fn described(
     exchange: &Exchange<'_>,
     listed: AttributeSet,
     mode: StatusMode,
-    detail: &Detail<'_>,
+    detail: &Detail,
 ) -> (SeriesKey, Values) {
     let status = if listed.contains(AttributeName::StatusCode) {
         StatusKey::of(exchange.status, mode)
@@ -117,7 +131,7 @@ pub(crate) fn described(
         overflow: false,
         method: 0,
         route: detail.route.as_ref().map_or(0, |(id, _)| id.0),
-        address: detail.address.map_or(0, |(id, _)| id),
+        address: detail.address.as_ref().map_or(0, |(id, _)| *id),
         port,
         status,
         error,

@@ -168,18 +168,58 @@ impl Pipeline {
             return Outcome::ProbeWasOff;
         }
         let port = exchange.server_port();
-        let slot = match self
+        let standing = self
             .services
-            .standing(exchange.process, port, exchange.role)
-        {
-            Standing::Exclude(_) => return Outcome::Excluded,
-            Standing::Watch(slot) => slot,
+            .standing(exchange.process, port, exchange.role);
+        let Standing::Watch(slot) = standing else {
+            return Outcome::Excluded;
         };
-        let Some(service) = self.services.service_mut(slot) else {
-            return Outcome::RecordInvalid;
+        if let Err(outcome) = self.record(slot, exchange, now) {
+            return outcome;
+        }
+        match (slot, exchange.degraded) {
+            (OTHER, _) => Outcome::TalliedWithoutService,
+            (_, true) => Outcome::TalliedDegraded,
+            (_, false) => Outcome::Tallied,
+        }
+    }
+
+    /// Counts an exchange in its series, or says what becomes of it instead.
+    fn record(&mut self, slot: u32, exchange: &Exchange<'_>, now: Time) -> Result<(), Outcome> {
+        let (instrument, listed) = self.emitted_for(exchange.role);
+        let service = self
+            .services
+            .service_mut(slot)
+            .ok_or(Outcome::RecordInvalid)?;
+        let (per_service, mode) = (service.settings.per_service, service.settings.status);
+        let detail = detail(service, exchange, listed, now).ok_or(Outcome::IgnoredRoute)?;
+        let (mut key, values) = described(exchange, listed, mode, &detail);
+        let method = listed.contains(AttributeName::RequestMethod);
+        let method = method.then(|| self.methods.id(exchange.method));
+        (key.workload, key.instrument) = (slot, instrument);
+        key.method = method.map_or(0, |method| method + 1);
+        let methods = &self.methods;
+        let describe = || {
+            let method = method.map(|method| methods.name(method));
+            let route = detail.route.map(|(_, template)| template);
+            let address = detail.address.map(|(_, address)| address);
+            Values {
+                method,
+                route,
+                address,
+                ..values
+            }
+            .into_attributes(instrument)
         };
+        self.series
+            .record(key, per_service, exchange.duration_ns(), now, describe);
         service.last_used_ns = now.monotonic_ns;
-        let (instrument, listed) = match exchange.role {
+        service.exchanges[row(exchange.role)] += 1;
+        Ok(())
+    }
+
+    fn emitted_for(&self, role: Role) -> (Instrument, AttributeSet) {
+        match role {
             Role::Server => (
                 Instrument::HttpServerRequestDuration,
                 self.server_attributes,
@@ -188,36 +228,6 @@ impl Pipeline {
                 Instrument::HttpClientRequestDuration,
                 self.client_attributes,
             ),
-        };
-        let (per_service, mode) = (service.settings.per_service, service.settings.status);
-        let Some(detail) = detail(service, exchange, listed, now) else {
-            return Outcome::IgnoredRoute;
-        };
-        let method = listed
-            .contains(AttributeName::RequestMethod)
-            .then(|| self.methods.id(exchange.method));
-        let (mut key, values) = described(exchange, listed, mode, &detail);
-        (key.workload, key.instrument) = (slot, instrument);
-        key.method = method.map_or(0, |method| method + 1);
-        let methods = &self.methods;
-        self.series
-            .record(key, per_service, exchange.duration_ns(), now, || {
-                let method = method.map(|method| methods.name(method));
-                let route = detail.route.map(|(_, template)| template);
-                let address = detail.address.map(|(_, address)| Arc::clone(address));
-                Values {
-                    method,
-                    route,
-                    address,
-                    ..values
-                }
-                .into_attributes(instrument)
-            });
-        service.exchanges[row(exchange.role)] += 1;
-        match (slot, exchange.degraded) {
-            (OTHER, _) => Outcome::TalliedWithoutService,
-            (_, true) => Outcome::TalliedDegraded,
-            (_, false) => Outcome::Tallied,
         }
     }
 }

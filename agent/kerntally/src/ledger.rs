@@ -202,38 +202,35 @@ fn split_in_flight(outcomes: &mut [(Outcome, u64)], off_before: u64) {
 
 /// The account for people.
 pub(crate) fn render(document: &Value) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for role in ["server", "client"] {
         let account = &document["roles"][role];
-        let number = |key: &str| account[key].as_u64().unwrap_or(0);
-        text.push_str(&format!("{role:<30} {:>14} seen\n", number("seen")));
-        for (name, count) in account["outcomes"].as_object().into_iter().flatten() {
-            let count = count.as_u64().unwrap_or(0);
-            if count > 0 {
-                text.push_str(&format!("  {name:<28} {count:>14}\n"));
-            }
-        }
-        text.push_str(&format!("  {:<28} {:>14}\n", "open", number("open")));
-        if let Some(open) = account["open_kernel"].as_u64() {
-            text.push_str(&format!("  {:<28} {open:>14}\n", "open in the kernel"));
-        }
+        lines.push(row(role, &account["seen"]) + " seen");
+        lines.extend(nonzero(&account["outcomes"]));
+        lines.push(row("  open", &account["open"]));
+        lines.push(row("  open in the kernel", &account["open_kernel"]));
     }
-    let blind: Vec<_> = document["blind"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, count)| count.as_u64() != Some(0))
-        .collect();
+    let blind = nonzero(&document["blind"]);
     if !blind.is_empty() {
-        text.push_str("not countable in exchanges\n");
+        lines.push("not countable in exchanges".to_owned());
+        lines.extend(blind);
     }
-    for (reason, count) in blind {
-        text.push_str(&format!(
-            "  {reason:<28} {:>14}\n",
-            count.as_u64().unwrap_or(0)
-        ));
-    }
-    text
+    lines.join("\n")
+}
+
+fn nonzero(counts: &Value) -> Vec<String> {
+    let counts = counts.as_object().into_iter().flatten();
+    counts
+        .filter(|(_, count)| count.as_u64() != Some(0))
+        .map(|(name, count)| row(&format!("  {name}"), count))
+        .collect()
+}
+
+fn row(name: &str, count: &Value) -> String {
+    let count = count
+        .as_u64()
+        .map_or_else(|| "-".to_owned(), |count| count.to_string());
+    format!("{name:<30} {count:>14}")
 }
 
 #[cfg(test)]

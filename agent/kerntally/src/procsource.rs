@@ -58,7 +58,7 @@ fn read_facts(dir: &Path) -> ProcessFacts {
     ProcessFacts {
         exe: exe.map(|path| path.to_string_lossy().into_owned()),
         cmdline: read_bounded(&dir.join("cmdline"), FILE_BYTES)
-            .map(arguments)
+            .map(|bytes| arguments(&bytes))
             .unwrap_or_default(),
         environment: read_bounded(&dir.join("environ"), ENVIRON_BYTES)
             .map(|bytes| variables(&bytes))
@@ -83,8 +83,8 @@ fn read_bounded(path: &Path, limit: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn arguments(bytes: Vec<u8>) -> Vec<String> {
-    let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+fn arguments(bytes: &[u8]) -> Vec<String> {
+    let text = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     if text.is_empty() {
         return Vec::new();
     }

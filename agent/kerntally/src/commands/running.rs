@@ -31,10 +31,10 @@ pub(crate) fn status(global: &Global, wait: Option<Span>) -> Result<(), Failure>
         }
     };
     show(global, &document, render_status)?;
-    match is_ready(&document) {
-        true => Ok(()),
-        false => Err(Failure::failed("the agent is not ready to tally")),
+    if is_ready(&document) {
+        return Ok(());
     }
+    Err(Failure::failed("the agent is not ready to tally"))
 }
 
 /// `kerntally ledger`
@@ -202,11 +202,13 @@ fn first_line(text: &str) -> &str {
 
 fn render_probes(document: &Value) -> String {
     let rows = document["probes"].as_array().into_iter().flatten();
-    rows.map(|probe| {
-        let (name, state) = (text(&probe["name"]), text(&probe["state"]));
-        format!("{name:<12} {state:<10} {}\n", text(&probe["purpose"]))
-    })
-    .collect()
+    let lines: Vec<_> = rows
+        .map(|probe| {
+            let (name, state) = (text(&probe["name"]), text(&probe["state"]));
+            format!("{name:<12} {state:<10} {}", text(&probe["purpose"]))
+        })
+        .collect();
+    lines.join("\n")
 }
 
 fn render_services(document: &Value) -> String {

@@ -12,7 +12,10 @@ use super::attributes;
 use super::load::Problem;
 use super::node::{Node, Step, dotted};
 use super::scalar::{Size, Span};
-use super::schema::*;
+use super::schema::{
+    Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host,
+    Identity, Instrumented, Otlp, Protocol, Routes, Selector, ServiceRule, Temporality,
+};
 
 /// A remark about one key.
 #[derive(Debug)]
@@ -123,7 +126,7 @@ impl Findings {
             for (index, selector) in selectors.iter().enumerate() {
                 let mut path = steps(&["discovery", list]);
                 path.push(Step::Index(index));
-                self.check_selector(path, selector);
+                self.check_selector(&path, selector);
             }
         }
         if config.discovery.instrumented == Instrumented::Count {
@@ -132,16 +135,16 @@ impl Findings {
         }
     }
 
-    fn check_selector(&mut self, path: Vec<Step>, selector: &Selector) {
+    fn check_selector(&mut self, path: &[Step], selector: &Selector) {
         if selector.is_empty() {
             let message = "expected at least one key: an empty selector matches everything";
             self.errors.push(Finding {
-                path: path.clone(),
+                path: path.to_vec(),
                 message: message.to_owned(),
             });
         }
         for key in selector.not_built() {
-            let mut path = path.clone();
+            let mut path = path.to_vec();
             path.push(Step::Key(key.to_owned()));
             let message = format!("selecting by {key} is {NOT_BUILT}");
             self.errors.push(Finding { path, message });
@@ -157,7 +160,7 @@ impl Findings {
                     Step::Key(key.into()),
                 ]
             };
-            self.check_selector(path("match"), &rule.r#match);
+            self.check_selector(&path("match"), &rule.r#match);
             let later = [
                 ("attributes", rule.attributes.is_some()),
                 ("exemplars", rule.exemplars.is_some()),

@@ -14,7 +14,10 @@ use kerntally_pipeline::route::PatternSet;
 use kerntally_probes::{Backend as HookBackend, BackendChoice, Options};
 
 use super::node::Step;
-use super::schema::*;
+use super::schema::{
+    Backend, Compression, Config, Hooks, Otlp, Protocol, Routes, Selector, ServiceRule, Side,
+    Status, Unmatched,
+};
 
 /// A stage refused a value.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ pub(crate) struct StageError {
 }
 
 impl StageError {
-    fn new(path: Vec<Step>, message: impl ToString) -> Self {
+    fn new(path: Vec<Step>, message: &impl ToString) -> Self {
         Self {
             path,
             message: message.to_string(),
@@ -102,7 +105,7 @@ pub(crate) fn otlp(
         Protocol::HttpProtobuf => OtlpProtocol::HttpProtobuf,
         Protocol::HttpJson => {
             let message = "http/json is not built in this version, expected grpc or http/protobuf";
-            return Err(StageError::new(at("protocol"), message));
+            return Err(StageError::new(at("protocol"), &message));
         }
     };
     let kind = if endpoint_verbatim {
@@ -111,12 +114,12 @@ pub(crate) fn otlp(
         EndpointKind::Base
     };
     let endpoint = Endpoint::parse(&otlp.endpoint, kind, Some(protocol), otlp.tls.insecure)
-        .map_err(|error| StageError::new(at("endpoint"), error))?;
+        .map_err(|error| StageError::new(at("endpoint"), &error))?;
     let pairs = otlp
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
-    let headers = Headers::new(pairs).map_err(|error| StageError::new(at("headers"), error))?;
+    let headers = Headers::new(pairs).map_err(|error| StageError::new(at("headers"), &error))?;
     Ok(Some(OtlpSettings {
         endpoint,
         compression: match otlp.compression {
@@ -144,7 +147,7 @@ fn selectors(list: &str, selectors: &[Selector]) -> Result<Vec<PipelineSelector>
 }
 
 fn parse_selector(selector: &Selector, path: Vec<Step>) -> Result<PipelineSelector, StageError> {
-    PipelineSelector::parse(selector.conditions()).map_err(|error| StageError::new(path, error))
+    PipelineSelector::parse(selector.conditions()).map_err(|error| StageError::new(path, &error))
 }
 
 fn services(rules: &[ServiceRule]) -> Result<Vec<pipeline::ServiceRule>, StageError> {
@@ -176,7 +179,7 @@ fn routes(path: &[Step], routes: &Routes) -> Result<pipeline::RouteConfig, Stage
     let patterns = |list: &str, patterns: &[String]| {
         PatternSet::parse(patterns.iter().map(String::as_str)).map_err(|error| {
             let steps = path.iter().cloned().chain([key(list)]);
-            StageError::new(steps.collect(), error)
+            StageError::new(steps.collect(), &error)
         })
     };
     Ok(pipeline::RouteConfig {
@@ -199,7 +202,7 @@ fn attributes(
         return Ok(AttributeSet::default_of(instrument));
     };
     AttributeSet::parse(instrument, listed.iter().map(String::as_str))
-        .map_err(|error| StageError::new(vec![key("attributes"), key(name)], error))
+        .map_err(|error| StageError::new(vec![key("attributes"), key(name)], &error))
 }
 
 fn status(status: Status) -> pipeline::StatusMode {

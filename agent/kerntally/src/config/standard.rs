@@ -260,16 +260,15 @@ impl<'a> Layer<'a> {
             return;
         };
         let lower = text.to_ascii_lowercase();
-        match choices.iter().find(|(choice, _)| *choice == lower) {
-            Some((_, value)) => self.put(name, path, (*value).into()),
-            None => {
-                let expected: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
-                let expected = expected.join(", ");
-                self.warnings.push(format!(
-                    "{name}: expected one of {expected}, got `{text}`, ignored"
-                ));
-            }
+        if let Some((_, value)) = choices.iter().find(|(choice, _)| *choice == lower) {
+            self.put(name, path, (*value).into());
+            return;
         }
+        let expected: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
+        let expected = expected.join(", ");
+        self.warnings.push(format!(
+            "{name}: expected one of {expected}, got `{text}`, ignored"
+        ));
     }
 
     /// `key=value,key=value`, values percent-encoded; one bad pair spoils the whole variable. Values are

@@ -40,120 +40,123 @@ fn only_problem(file: &str) -> (String, String, String) {
     (line, problem.key, problem.message)
 }
 
+/// File, line, key, and a part of the message.
+const CASES: &[(&str, &str, &str, &str)] = &[
+    (
+        "export:\n  intervall: 15s\n",
+        "2",
+        "export.intervall",
+        "unknown key",
+    ),
+    (
+        "export:\n  interval: 15\n",
+        "2",
+        "export.interval",
+        "a time with a unit",
+    ),
+    (
+        "export:\n  interval: soon\n",
+        "2",
+        "export.interval",
+        "such as 15s",
+    ),
+    ("hooks:\n  ring: 3MiB\n", "2", "hooks.ring", "power of two"),
+    ("hooks:\n\n  head: 4KiB\n", "3", "hooks.head", "1024B"),
+    ("hooks: {backend: magic}\n", "1", "hooks.backend", "fexit"),
+    (
+        "hooks: {backend: kprobe}\n",
+        "1",
+        "hooks.backend",
+        "not built",
+    ),
+    ("sides: []\n", "1", "sides", "at least one"),
+    ("sides:\n- server\n- middle\n", "3", "sides[1]", "middle"),
+    ("probes:\n  http1: yes\n", "2", "probes.http1", "boolean"),
+    (
+        "discovery:\n  include:\n  - {}\n",
+        "3",
+        "discovery.include[0]",
+        "empty selector",
+    ),
+    (
+        "discovery:\n  include:\n  - k8s_pod: x\n",
+        "3",
+        "discovery.include[0].k8s_pod",
+        "not built",
+    ),
+    (
+        "discovery:\n  exclude:\n  - exec: x\n",
+        "3",
+        "discovery.exclude[0].exec",
+        "unknown key",
+    ),
+    (
+        "attributes:\n  http.server.request.duration:\n  - http.route\n  - http.rout\n",
+        "4",
+        "attributes.http.server.request.duration[1]",
+        "no such attribute",
+    ),
+    (
+        "attributes:\n  http.server.duration: []\n",
+        "2",
+        "attributes.http.server.duration",
+        "no such instrument",
+    ),
+    (
+        "export: {temporality: delta}\n",
+        "1",
+        "export.temporality",
+        "not built",
+    ),
+    (
+        "histogram:\n  type: explicit\n",
+        "2",
+        "histogram.type",
+        "not built",
+    ),
+    ("views:\n- name: x\n", "1", "views", "not built"),
+    (
+        "resource: {identity: none}\n",
+        "1",
+        "resource.identity",
+        "delta",
+    ),
+    (
+        "export:\n  otlp:\n    endpoint: localhost\n",
+        "3",
+        "export.otlp.endpoint",
+        "http://",
+    ),
+    (
+        "routes:\n  patterns:\n  - users\n",
+        "3",
+        "routes.patterns[0]",
+        "begins with /",
+    ),
+    (
+        "services:\n- name: x\n",
+        "2",
+        "services[0].match",
+        "at least one key",
+    ),
+    (
+        "services:\n- match: {exe: x}\n  version: 1.4\n",
+        "3",
+        "services[0].version",
+        "string",
+    ),
+    ("a: 1\na: 2\n", "2", "", "duplicate"),
+    ("a: [1\n", "1", "", "bracket"),
+    ("- a\n", "1", "", "map of keys"),
+];
+
 #[test]
 fn each_kind_of_error_names_line_and_key() {
-    for (file, line, key, says) in [
-        (
-            "export:\n  intervall: 15s\n",
-            "2",
-            "export.intervall",
-            "unknown key",
-        ),
-        (
-            "export:\n  interval: 15\n",
-            "2",
-            "export.interval",
-            "a time with a unit",
-        ),
-        (
-            "export:\n  interval: soon\n",
-            "2",
-            "export.interval",
-            "such as 15s",
-        ),
-        ("hooks:\n  ring: 3MiB\n", "2", "hooks.ring", "power of two"),
-        ("hooks:\n\n  head: 4KiB\n", "3", "hooks.head", "1024B"),
-        ("hooks: {backend: magic}\n", "1", "hooks.backend", "fexit"),
-        (
-            "hooks: {backend: kprobe}\n",
-            "1",
-            "hooks.backend",
-            "not built",
-        ),
-        ("sides: []\n", "1", "sides", "at least one"),
-        ("sides:\n- server\n- middle\n", "3", "sides[1]", "middle"),
-        ("probes:\n  http1: yes\n", "2", "probes.http1", "boolean"),
-        (
-            "discovery:\n  include:\n  - {}\n",
-            "3",
-            "discovery.include[0]",
-            "empty selector",
-        ),
-        (
-            "discovery:\n  include:\n  - k8s_pod: x\n",
-            "3",
-            "discovery.include[0].k8s_pod",
-            "not built",
-        ),
-        (
-            "discovery:\n  exclude:\n  - exec: x\n",
-            "3",
-            "discovery.exclude[0].exec",
-            "unknown key",
-        ),
-        (
-            "attributes:\n  http.server.request.duration:\n  - http.route\n  - http.rout\n",
-            "4",
-            "attributes.http.server.request.duration[1]",
-            "no such attribute",
-        ),
-        (
-            "attributes:\n  http.server.duration: []\n",
-            "2",
-            "attributes.http.server.duration",
-            "no such instrument",
-        ),
-        (
-            "export: {temporality: delta}\n",
-            "1",
-            "export.temporality",
-            "not built",
-        ),
-        (
-            "histogram:\n  type: explicit\n",
-            "2",
-            "histogram.type",
-            "not built",
-        ),
-        ("views:\n- name: x\n", "1", "views", "not built"),
-        (
-            "resource: {identity: none}\n",
-            "1",
-            "resource.identity",
-            "delta",
-        ),
-        (
-            "export:\n  otlp:\n    endpoint: localhost\n",
-            "3",
-            "export.otlp.endpoint",
-            "http://",
-        ),
-        (
-            "routes:\n  patterns:\n  - users\n",
-            "3",
-            "routes.patterns[0]",
-            "begins with /",
-        ),
-        (
-            "services:\n- name: x\n",
-            "2",
-            "services[0].match",
-            "at least one key",
-        ),
-        (
-            "services:\n- match: {exe: x}\n  version: 1.4\n",
-            "3",
-            "services[0].version",
-            "string",
-        ),
-        ("a: 1\na: 2\n", "2", "", "duplicate"),
-        ("a: [1\n", "1", "", "bracket"),
-        ("- a\n", "1", "", "map of keys"),
-    ] {
+    for (file, line, key, says) in CASES {
         let (at, found, message) = only_problem_or_first(file);
         assert_eq!(
             (at.as_str(), found.as_str()),
-            (line, key),
+            (*line, *key),
             "{file}: {message}"
         );
         assert!(message.contains(says), "{file}: {message}");

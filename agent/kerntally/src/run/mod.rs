@@ -5,6 +5,9 @@ mod answers;
 mod destinations;
 mod hooks;
 mod outlets;
+mod reload;
+mod report;
+mod timers;
 
 use std::path::Path;
 use std::time::Duration;

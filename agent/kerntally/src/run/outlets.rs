@@ -20,9 +20,12 @@ use crate::config::{Console, Loaded};
 use crate::failure::Failure;
 use crate::output;
 
-/// Time for the last push, and for that to a collector that did not answer the one before.
+/// Time for the last push, and for one to a collector that did not answer the one before.
 const LAST_PUSH: Duration = Duration::from_secs(5);
 const LAST_PUSH_FAILING: Duration = Duration::from_secs(1);
+
+/// Time for a push that is under way when the agent stops.
+const RUNNING_PUSH: Duration = Duration::from_secs(1);
 
 /// Requests to a file may be as long as they like.
 const NO_LIMIT: usize = usize::MAX;
@@ -52,15 +55,25 @@ pub(crate) struct Outlets {
     file_stats: Option<FileStats>,
     table: Table,
     display: Display,
+    /// The reader of standard output is gone.
+    closed: bool,
     /// Deliveries that were left out because the previous one was still under way.
     skipped: u64,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug)]
+enum Written {
+    Whole(Generation),
+    Failed,
+    ClosedPipe,
 }
 
 #[derive(Debug)]
 enum File {
     None,
     Idle(FileSink),
-    Writing(JoinHandle<(Option<Generation>, FileSink)>),
+    Writing(JoinHandle<(Written, FileSink)>),
 }
 
 impl Outlets {
@@ -104,6 +117,7 @@ impl Outlets {
             written: None,
             table: Table::default(),
             display: display(config.export.console),
+            closed: false,
             skipped: 0,
         })
     }
@@ -130,6 +144,11 @@ impl Outlets {
             File::Idle(sink) => Some(sink.stats().clone()),
             File::Writing(_) => self.file_stats.clone(),
         }
+    }
+
+    /// Whether the reader of standard output went away: nobody waits for more.
+    pub(crate) fn closed(&self) -> bool {
+        self.closed
     }
 
     pub(crate) fn skipped(&self) -> u64 {
@@ -182,9 +201,13 @@ impl Outlets {
         if text.is_empty() {
             return;
         }
-        if let Err(error) = output::print(&text) {
-            tracing::info!(%error, "standard output is gone, the table ends");
-            self.display = Display::Nothing;
+        match output::print(&text) {
+            Ok(()) => {}
+            Err(Failure::ClosedPipe) => self.closed = true,
+            Err(error) => {
+                tracing::warn!(%error, "standard output cannot be written, the table ends");
+                self.display = Display::Nothing;
+            }
         }
     }
 
@@ -206,16 +229,18 @@ impl Outlets {
         collection: &Collection,
         own: Option<ExportMetricsServiceRequest>,
     ) {
+        let answered = self.await_push(RUNNING_PUSH).await;
         let failing = self.export_stats().is_some_and(|stats| stats.failing);
-        let patience = if failing {
-            LAST_PUSH_FAILING
-        } else {
+        let patience = if answered && !failing {
             LAST_PUSH
+        } else {
+            LAST_PUSH_FAILING
         };
-        self.await_push(patience).await;
         self.finish_write().await;
         self.deliver(collection, own).await;
-        self.await_push(patience).await;
+        if !self.await_push(patience).await {
+            tracing::warn!("the collector did not answer the last push");
+        }
         self.finish_write().await;
     }
 
@@ -248,8 +273,8 @@ impl Outlets {
                 self.file_stats = Some(sink.stats().clone());
                 let requests = Arc::clone(requests);
                 self.file = File::Writing(tokio::task::spawn_blocking(move || {
-                    let written = write(&mut sink, &requests, own);
-                    (written.then_some(generation), sink)
+                    let written = write(&mut sink, generation, &requests, own);
+                    (written, sink)
                 }));
             }
             File::Writing(writing) => {
@@ -260,15 +285,19 @@ impl Outlets {
         }
     }
 
-    async fn await_push(&mut self, patience: Duration) {
+    /// Waits for the push under way; whether it ended by itself.
+    async fn await_push(&mut self, patience: Duration) -> bool {
         let Some(mut push) = self.push.take() else {
-            return;
+            return true;
         };
         match tokio::time::timeout(patience, &mut push).await {
-            Ok(finished) => self.take_push(finished),
+            Ok(finished) => {
+                self.take_push(finished);
+                true
+            }
             Err(_elapsed) => {
                 push.abort();
-                tracing::warn!("the collector did not answer, the push was given up");
+                false
             }
         }
     }
@@ -287,7 +316,11 @@ impl Outlets {
         };
         match writing.await {
             Ok((written, sink)) => {
-                self.written = written.or(self.written);
+                match written {
+                    Written::Whole(generation) => self.written = Some(generation),
+                    Written::Failed => {}
+                    Written::ClosedPipe => self.closed = true,
+                }
                 self.file = File::Idle(sink);
             }
             Err(error) => tracing::error!(%error, "writing the export file ended abnormally"),
@@ -295,24 +328,29 @@ impl Outlets {
     }
 }
 
-/// Whether everything is on its way to the disk. The sink keeps count of what is not.
+/// The sink keeps count of what could not be written; only the first of a row of failures is logged.
 fn write(
     sink: &mut FileSink,
+    generation: Generation,
     requests: &[ExportMetricsServiceRequest],
     own: Option<ExportMetricsServiceRequest>,
-) -> bool {
-    let was_failing = sink.stats().last_error.clone();
+) -> Written {
+    let dropped = sink.stats().dropped;
     let result = sink.append(requests).and_then(|()| match own {
         Some(own) => sink.append(&[own]),
         None => Ok(()),
     });
-    if let Err(error) = &result {
-        let error = format!("{:#}", anyhow::Error::msg(error.to_string()));
-        if was_failing.is_none() {
-            tracing::warn!(%error, "the export file cannot be written");
+    match result {
+        Ok(()) => Written::Whole(generation),
+        Err(error) if error.is_closed_pipe() => Written::ClosedPipe,
+        Err(error) => {
+            if dropped == 0 {
+                let error = anyhow::Error::from(error);
+                tracing::warn!("the export file cannot be written: {error:#}");
+            }
+            Written::Failed
         }
     }
-    result.is_ok()
 }
 
 fn display(console: Console) -> Display {

@@ -336,10 +336,9 @@ fn write(
     own: Option<ExportMetricsServiceRequest>,
 ) -> Written {
     let dropped = sink.stats().dropped;
-    let result = sink.append(requests).and_then(|()| match own {
-        Some(own) => sink.append(&[own]),
-        None => Ok(()),
-    });
+    // The agent's own first: a file then always ends with what the services did.
+    let own = own.map_or(Ok(()), |own| sink.append(&[own]));
+    let result = own.and_then(|()| sink.append(requests));
     match result {
         Ok(()) => Written::Whole(generation),
         Err(error) if error.is_closed_pipe() => Written::ClosedPipe,

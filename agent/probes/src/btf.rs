@@ -17,7 +17,6 @@ pub(crate) struct Btf {
 #[derive(Debug, Default)]
 struct Type {
     kind: u32,
-    name: u32,
     /// For kinds that refer to another type.
     target: u32,
     members: Vec<Member>,
@@ -122,7 +121,7 @@ impl Btf {
         let info = reader.word()?;
         let target = reader.word()?;
         let (kind, count, flagged) = (info >> 24 & 0x1f, info & 0xffff, info >> 31 == 1);
-        let mut read = Type { kind, name, target, members: Vec::new() };
+        let mut read = Type { kind, target, members: Vec::new() };
         match kind {
             kind::INT | kind::VAR | kind::DECL_TAG => reader.skip(1)?,
             kind::ARRAY => reader.skip(3)?,

@@ -61,7 +61,7 @@ pub fn observe(program: u32, call: &Call) {
     }
     let Some(scratch) = scratch(program) else { return };
     let tgid = kernel::tgid();
-    let connection = match CONNECTIONS.get_ptr_mut(&call.socket) {
+    let connection = match known(call, scratch) {
         Some(connection) => connection,
         None => match first_sight(call, control, scratch, tgid) {
             Some(connection) => connection,
@@ -79,11 +79,6 @@ pub fn observe(program: u32, call: &Call) {
     let mut host = Kernel { socket: call.socket, scratch: &raw mut *scratch };
     let beginning = connection.directions[side].phase == Phase::Start as u8
         || connection.directions[side].phase == Phase::Lost as u8;
-    if beginning && connection.family == family::UNIX && replaced(call.socket, connection) {
-        close(connection, scratch, EndReason::LocalClose, &mut host);
-        forget_connection(call.socket);
-        return;
-    }
     if beginning && side == REQUEST && refused(call, control, connection, tgid) {
         return;
     }
@@ -103,6 +98,24 @@ pub fn observe(program: u32, call: &Call) {
         counters::add(Counter::Upgraded, 1);
         retire(call, control, connection.family, kind::FINAL);
     }
+}
+
+/// The socket's entry in the table. A Unix socket's end may have gone unseen, and its address may belong
+/// to another one by now: what was left open is ended then.
+#[inline(always)]
+fn known(call: &Call, scratch: *mut Scratch) -> Option<*mut Connection> {
+    let found = CONNECTIONS.get_ptr_mut(&call.socket)?;
+    // SAFETY: the pointer is to a live element of the map.
+    let connection = unsafe { &mut *found };
+    if connection.family != family::UNIX || kernel::inode(call.socket) as u32 == connection.inode {
+        return Some(found);
+    }
+    // SAFETY: the scratch memory is this program's own on this CPU.
+    let scratch = unsafe { &mut *scratch };
+    let mut host = Kernel { socket: call.socket, scratch: &raw mut *scratch };
+    close(connection, scratch, EndReason::LocalClose, &mut host);
+    forget_connection(call.socket);
+    None
 }
 
 #[inline(always)]
@@ -209,12 +222,6 @@ fn note(call: &Call, control: &Control, address_family: u8, kind: u8) -> bool {
         control.filter_generation,
         kind,
     )
-}
-
-/// Whether the address now belongs to another Unix socket than when the entry was made.
-#[inline(always)]
-fn replaced(socket: u64, connection: &Connection) -> bool {
-    kernel::inode(socket) as u32 != connection.inode
 }
 
 /// Asks the filter again when it, or the process behind the socket, has changed.

@@ -1,6 +1,7 @@
 //! The package manager this machine has, and nothing else, for what the build and the tests lack.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -59,9 +60,7 @@ impl Manager {
     /// Installs packages, after saying why and which.
     pub(crate) fn install(self, why: &str, packages: &[&str]) -> Result<()> {
         println!("{why}: installing {}", packages.join(", "));
-        if self == Self::Apt {
-            self.refresh()?;
-        }
+        self.refresh()?;
         let mut install = command::privileged(self.program())?;
         install.env("DEBIAN_FRONTEND", "noninteractive");
         install.args(self.install_words()).args(packages);
@@ -69,7 +68,12 @@ impl Manager {
             .with_context(|| format!("{why}; by hand: sudo {}", self.install_line(packages)))
     }
 
+    /// Refreshes the package lists, once: on a fresh machine there may be none.
     fn refresh(self) -> Result<()> {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        if self != Self::Apt || DONE.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut update = command::privileged(self.program())?;
         update.args(["update", "-qq"]);
         // Stale third-party lists must not stop the installation of what the main archive has.
@@ -86,8 +90,17 @@ impl Manager {
         if self != Self::Apt {
             return None;
         }
-        let policy = command::capture(Command::new("apt-cache").args(["policy", package])).ok()?;
-        apt_candidate(&policy)
+        let ask = || {
+            let policy = Command::new("apt-cache")
+                .args(["policy", package])
+                .output()
+                .ok()?;
+            apt_candidate(&String::from_utf8_lossy(&policy.stdout))
+        };
+        ask().or_else(|| {
+            self.refresh().ok()?;
+            ask()
+        })
     }
 
     /// Whether a package is known to be installed; `false` also where that cannot be asked.

@@ -19,7 +19,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kerntally-machine", &["kerntally-abi"]),
     ("kerntally-model", &[]),
     ("kerntally-wire", &["kerntally-model"]),
-    ("kerntally-pipeline", &["kerntally-abi", "kerntally-model", "kerntally-wire"]),
+    (
+        "kerntally-pipeline",
+        &["kerntally-abi", "kerntally-model", "kerntally-wire"],
+    ),
     ("kerntally-probes", &["kerntally-abi", "kerntally-machine"]),
     ("kerntally-export", &["kerntally-model"]),
     (

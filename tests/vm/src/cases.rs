@@ -32,7 +32,7 @@ impl Count {
         match words.nth(1) {
             Some("pass") => self.passed += 1,
             Some("fail") => self.failed += 1,
-            Some("skip") => self.skipped += 1,
+            Some("skip" | "blind") => self.skipped += 1,
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! PID 1 of a guest kernel: prepares the system, runs the given program, and prints a counted verdict.
 //!
 //! The words after `--` on the kernel's command line are the program and its arguments. Its lines
-//! `case NAME pass|fail|skip ...` are passed on and counted; its exit status has to agree with them.
+//! `case NAME pass|fail|skip|blind ...` are passed on and counted; its exit status has to agree with them.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::print_stdout,

@@ -8,6 +8,8 @@ pub(crate) struct Suite {
     tally: Tally,
     /// Test programs that printed their closing line.
     closed: usize,
+    /// Tests that returned at once because something is missing.
+    found_out: usize,
     failed: Vec<String>,
     skipped: Vec<String>,
 }
@@ -23,10 +25,15 @@ impl Suite {
         } else if let Some(rest) = line.strip_prefix("test ") {
             self.test(rest);
         } else if let Some(reason) = line.trim_start().strip_prefix("skipped: ") {
-            // Printed by tests that find out while running; the harness counts these as passed.
+            // A test that finds out while running says so and returns, which the harness takes for a pass.
             self.skipped.push(reason.to_owned());
             self.tally.skipped += 1;
-            self.tally.passed = self.tally.passed.saturating_sub(1);
+            self.found_out += 1;
+        } else if let Some((name, reason)) = line
+            .strip_prefix("case ")
+            .and_then(|case| case.split_once(" fail "))
+        {
+            self.failed.push(format!("{name}: {reason}"));
         }
     }
 
@@ -60,7 +67,10 @@ impl Suite {
 
     /// The counts.
     pub(crate) fn tally(&self) -> Tally {
-        self.tally
+        Tally {
+            passed: self.tally.passed.saturating_sub(self.found_out),
+            ..self.tally
+        }
     }
 
     /// Test programs that ran to their end.
@@ -82,6 +92,29 @@ impl Suite {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_that_skips_itself_has_not_passed() {
+        let mut suite = Suite::default();
+        for line in [
+            "test nginx ... ",
+            "skipped: nginx: nginx is not installed",
+            "ok",
+            "test every_conversation ... ",
+            "case connect/tcp4 fail [server] 1 sent, 0 exported",
+            "FAILED",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            suite.line(line);
+        }
+        let tally = suite.tally();
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (0, 1, 1));
+        assert_eq!(suite.skipped(), ["nginx: nginx is not installed"]);
+        assert_eq!(
+            suite.failed(),
+            ["connect/tcp4: [server] 1 sent, 0 exported"]
+        );
+    }
 
     #[test]
     fn counts_of_several_programs_add_up() {

@@ -11,6 +11,7 @@ use super::libtest::Suite;
 use crate::build;
 use crate::command;
 use crate::linker::cargo;
+use crate::packages::Manager;
 use crate::vm;
 use crate::workspace::Workspace;
 
@@ -45,6 +46,7 @@ pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) 
         report.skip(format!("end-to-end tests: {reason:#}"));
         return Ok(());
     }
+    install_servers(workspace, report);
     let agent = workspace.agent();
     let limit = if all {
         END_TO_END_LIMIT_ALL
@@ -78,6 +80,55 @@ pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) 
         account(&suite, success, &name, report);
     }
     Ok(())
+}
+
+/// What stands for a package where it came another way.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("default-jdk-headless", "javac"),
+    ("golang-go", "go"),
+    ("nghttp2-client", "h2load"),
+    ("nginx-light", "nginx"),
+    ("nodejs", "node"),
+    ("util-linux", "setpriv"),
+];
+
+/// Installs the servers and clients under test; a test whose program stays missing skips itself by name.
+fn install_servers(workspace: &Workspace, report: &mut Report) {
+    let list = workspace.path("tests/e2e/src/packages.rs");
+    let text = std::fs::read_to_string(list).unwrap_or_default();
+    let missing: Vec<&str> = debian_packages(&text)
+        .into_iter()
+        .filter(|package| !there(package))
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    if Manager::detect() != Some(Manager::Apt) {
+        report.note(format!("these are not installed: {}", missing.join(", ")));
+        return;
+    }
+    // One by one: a package that is not to be had must not keep the others out.
+    for package in missing {
+        if let Err(error) = Manager::Apt.install("the tests want a program", &[package]) {
+            report.note(format!("{package} cannot be installed: {error:#}"));
+        }
+    }
+}
+
+fn there(package: &str) -> bool {
+    let program = PROGRAMS
+        .iter()
+        .find(|(name, _)| *name == package)
+        .map_or(package, |(_, program)| program);
+    command::on_path(program).is_some() || Manager::Apt.has(package)
+}
+
+/// The list that the tests keep: quoted names, one a line.
+fn debian_packages(source: &str) -> Vec<&str> {
+    let quoted = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
+    quoted.collect()
 }
 
 /// Guest kernels; without an emulator that can be installed, a skip.
@@ -155,5 +206,16 @@ fn account(suite: &Suite, success: bool, name: &str, report: &mut Report) {
         report.fail(format!(
             "{name}: ended with an error, and no test had failed"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_packages_is_read() {
+        let source = "pub const DEBIAN: &[&str] = &[\n    \"apache2\",\n    \"wrk\",\n];\n";
+        assert_eq!(debian_packages(source), ["apache2", "wrk"]);
     }
 }

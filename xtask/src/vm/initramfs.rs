@@ -15,7 +15,7 @@ const DIRECTORIES: [&str; 10] = [
 ];
 
 /// Writes an archive with `programs` (name in the guest, file on the host); the first becomes `/init`.
-pub(crate) fn write(programs: &[(&str, &Path)], archive: &Path) -> Result<()> {
+pub(crate) fn write(programs: &[(&str, PathBuf)], archive: &Path) -> Result<()> {
     let mut cpio = Cpio::default();
     for directory in DIRECTORIES {
         cpio.directory(directory);

@@ -114,7 +114,8 @@ impl Guest<'_> {
                     writeln!(log, "{}", line.trim_end())?;
                     console.line(&line);
                     if line.starts_with("case ") || line.starts_with("guest: ") {
-                        println!("  {}", line.trim_end());
+                        let at = started.elapsed().as_secs_f64();
+                        println!("  {at:6.1} s  {}", shortened(line.trim_end()));
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return Ok((console, true)),
@@ -127,6 +128,14 @@ impl Guest<'_> {
             }
         }
     }
+}
+
+/// A line that fits a terminal; the log keeps the whole.
+fn shortened(line: &str) -> &str {
+    const LENGTH: usize = 300;
+    line.char_indices()
+        .nth(LENGTH)
+        .map_or(line, |(end, _)| &line[..end])
 }
 
 /// Takes what still comes while the guest powers off, such as a late complaint.

@@ -309,12 +309,50 @@ pub(crate) struct ServiceRule {
     pub(crate) name: Option<String>,
     pub(crate) namespace: Option<String>,
     pub(crate) version: Option<String>,
-    pub(crate) routes: Option<Routes>,
-    pub(crate) cardinality: Option<Cardinality>,
+    pub(crate) routes: RouteOverrides,
+    pub(crate) cardinality: CardinalityOverrides,
     pub(crate) status: Option<Status>,
     pub(crate) attributes: Option<BTreeMap<String, Vec<String>>>,
     pub(crate) exemplars: Option<Exemplars>,
     pub(crate) histogram: Option<Histogram>,
+}
+
+section! {
+    /// What one service has instead of `routes`; what is not given stays.
+    RouteOverrides {
+        patterns: Option<Vec<String>> = None,
+        ignore: Option<Vec<String>> = None,
+        unmatched: Option<Unmatched> = None,
+        max_per_service: Option<u32> = None,
+    }
+}
+
+section! {
+    /// What one service has instead of `cardinality`; what is not given stays.
+    CardinalityOverrides {
+        per_service: Option<u32> = None,
+        hosts_per_service: Option<u32> = None,
+    }
+}
+
+impl RouteOverrides {
+    /// Nothing is overridden.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The routes of the service.
+    pub(crate) fn over(&self, routes: &Routes) -> Routes {
+        Routes {
+            patterns: self
+                .patterns
+                .clone()
+                .unwrap_or_else(|| routes.patterns.clone()),
+            ignore: self.ignore.clone().unwrap_or_else(|| routes.ignore.clone()),
+            unmatched: self.unmatched.unwrap_or(routes.unmatched),
+            max_per_service: self.max_per_service.unwrap_or(routes.max_per_service),
+        }
+    }
 }
 
 /// Renames and reshapes an instrument.

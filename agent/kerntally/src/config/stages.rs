@@ -76,7 +76,7 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
             server: config.sides.contains(&Side::Server),
             client: config.sides.contains(&Side::Client),
         },
-        services: services(&config.services)?,
+        services: services(config)?,
         routes: routes(&[key("routes")], &config.routes)?,
         server_attributes: attributes(server, &config.attributes)?,
         client_attributes: attributes(client, &config.attributes)?,
@@ -150,29 +150,36 @@ fn parse_selector(selector: &Selector, path: Vec<Step>) -> Result<PipelineSelect
     PipelineSelector::parse(selector.conditions()).map_err(|error| StageError::new(path, &error))
 }
 
-fn services(rules: &[ServiceRule]) -> Result<Vec<pipeline::ServiceRule>, StageError> {
+fn services(config: &Config) -> Result<Vec<pipeline::ServiceRule>, StageError> {
+    let rules = config.services.iter().enumerate();
     rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| {
-            let at = |name: &str| vec![key("services"), Step::Index(index), key(name)];
-            let own_limits = rule.cardinality.as_ref();
-            Ok(pipeline::ServiceRule {
-                selectors: vec![parse_selector(&rule.r#match, at("match"))?],
-                name: rule.name.clone(),
-                namespace: rule.namespace.clone(),
-                version: rule.version.clone(),
-                attributes: Vec::new(),
-                routes: match &rule.routes {
-                    Some(own) => Some(routes(&at("routes"), own)?),
-                    None => None,
-                },
-                status: rule.status.map(status),
-                per_service: own_limits.map(|limits| limits.per_service as usize),
-                hosts_per_service: own_limits.map(|limits| limits.hosts_per_service as usize),
-            })
-        })
+        .map(|(index, rule)| service(index, rule, &config.routes))
         .collect()
+}
+
+fn service(
+    index: usize,
+    rule: &ServiceRule,
+    general: &Routes,
+) -> Result<pipeline::ServiceRule, StageError> {
+    let at = |name: &str| vec![key("services"), Step::Index(index), key(name)];
+    let own_routes = if rule.routes.is_empty() {
+        None
+    } else {
+        Some(routes(&at("routes"), &rule.routes.over(general))?)
+    };
+    let limit = |limit: Option<u32>| limit.map(|limit| limit as usize);
+    Ok(pipeline::ServiceRule {
+        selectors: vec![parse_selector(&rule.r#match, at("match"))?],
+        name: rule.name.clone(),
+        namespace: rule.namespace.clone(),
+        version: rule.version.clone(),
+        attributes: Vec::new(),
+        routes: own_routes,
+        status: rule.status.map(status),
+        per_service: limit(rule.cardinality.per_service),
+        hosts_per_service: limit(rule.cardinality.hosts_per_service),
+    })
 }
 
 fn routes(path: &[Step], routes: &Routes) -> Result<pipeline::RouteConfig, StageError> {

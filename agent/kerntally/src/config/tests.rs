@@ -316,3 +316,19 @@ fn a_bad_value_is_one_problem() {
     let (line, key, _) = only_problem("log:\n  level: loud\n");
     assert_eq!((line.as_str(), key.as_str()), ("2", "log.level"));
 }
+
+#[test]
+fn a_service_keeps_what_it_does_not_override() {
+    let file = "routes: {unmatched: wildcard, patterns: [/a]}\n\
+        services:\n- {match: {exe: x}, routes: {patterns: [/b]}, cardinality: {per_service: 7}}\n";
+    let pipeline = load(&case(file).sources).unwrap().pipeline;
+    let rule = &pipeline.services[0];
+    let routes = rule.routes.as_ref().unwrap();
+    assert_eq!(
+        routes.unmatched,
+        kerntally_pipeline::config::Unmatched::Wildcard
+    );
+    assert_eq!(routes.patterns.templates().len(), 1);
+    assert_eq!(&*routes.patterns.templates()[0], "/b");
+    assert_eq!((rule.per_service, rule.hosts_per_service), (Some(7), None));
+}

@@ -239,7 +239,7 @@ fn words(choice: &Choice, backend: &str) -> Vec<String> {
         "--backend",
         backend,
     ];
-    let slack = ["--tolerance-us", "20000", "--settle", "30"];
+    let slack = ["--tolerance-us", "500000", "--settle", "30"];
     let mut words: Vec<String> = fixed.into_iter().chain(slack).map(str::to_owned).collect();
     if !choice.full {
         words.push("--quick".to_owned());

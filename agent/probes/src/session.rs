@@ -438,10 +438,10 @@ fn load_object(options: &Options, kernel: &Kernel) -> Result<Ebpf, String> {
     loader.load(object).map_err(|error| chain(&error))
 }
 
-/// The whole log only for those who work on the programs: writing it slows loading down.
+/// What the verifier says of its work, only for those who work on the programs: it slows loading down.
 fn verifier_log_level() -> VerifierLogLevel {
     if std::env::var_os("KERNTALLY_VERIFIER_LOG").is_some() {
-        VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS
+        VerifierLogLevel::STATS
     } else {
         VerifierLogLevel::DISABLE
     }

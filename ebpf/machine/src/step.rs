@@ -211,6 +211,10 @@ fn account_position<H: Host>(
     if !known || gap == 0 || gap > u32::MAX / 2 {
         return;
     }
+    // The end of the stream takes a position too, and may be met in the same call as the last bytes.
+    if gap == 1 && connection.peer_closed_ns != 0 {
+        return;
+    }
     host.count(Counter::UnseenBytes, u64::from(gap));
     direction.bits |= bits::UNSEEN;
     direction.bytes += u64::from(gap);

@@ -280,3 +280,15 @@ fn reads_heads_scattered_over_pieces() {
     world.response(MISSING);
     assert_eq!(world.statuses(), [200, 404]);
 }
+
+#[test]
+fn takes_the_end_of_the_stream_for_no_byte() {
+    let mut world = World::client();
+    world.request(GET);
+    world.response(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    world.connection.peer_closed_ns = world.now_ns;
+    let after = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".len() as u32 + 5 + 1;
+    world.call(RESPONSE, &[b"hello"], after, GET.len() as u32);
+    assert_eq!(world.statuses(), [200]);
+    assert_eq!(world.counter(Counter::Desynchronised), 0);
+}

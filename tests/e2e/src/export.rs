@@ -1,6 +1,8 @@
 //! Reads the agent's export file: OTLP metrics in JSON, one request a line.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -118,20 +120,58 @@ impl Series {
     }
 }
 
-/// Reads the last complete line; an export file that does not exist yet has no series.
+/// Reads the last complete line; an export file that does not exist yet has no series. Right after a rotation
+/// that line is in the file before.
 pub fn last_push(path: &Path) -> Result<Vec<Series>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    let mut before = path.as_os_str().to_owned();
+    before.push(".1");
+    for path in [path, Path::new(&before)] {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
+        };
+        if let Some(series) = last_push_in(file)? {
+            return Ok(series);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn last_push_in(mut file: File) -> Result<Option<Vec<Series>>> {
+    let length = file.metadata()?.len();
+    // The file grows by a line a second: only its end is read, as much of it as a whole line takes.
+    let mut tail = TAIL_BYTES;
+    loop {
+        let start = length.saturating_sub(tail);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        (&mut file).take(length - start).read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some(line) = last_line_with_points(&text, start == 0) {
+            let request = serde_json::from_str(line).context("the export file's last line")?;
+            return parse_request(&request).map(Some);
+        }
+        if start == 0 {
+            return Ok(None);
+        }
+        tail *= 4;
+    }
+}
+
+const TAIL_BYTES: u64 = 1024 * 1024;
+
+/// The last whole line that has request durations; the first line is whole only at the file's beginning.
+fn last_line_with_points(text: &str, from_beginning: bool) -> Option<&str> {
+    let whole_from = if from_beginning {
+        0
+    } else {
+        text.find('\n')? + 1
     };
-    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-    let Some(line) = complete.lines().rfind(|line| line.contains("http.")) else {
-        return Ok(Vec::new());
-    };
-    let request: Value =
-        serde_json::from_str(line).context("the export file's last line is no JSON")?;
-    parse_request(&request)
+    let whole = text.get(whole_from..=text.rfind('\n')?)?;
+    whole
+        .lines()
+        .rfind(|line| line.contains(".request.duration"))
 }
 
 /// All request duration points in one `ExportMetricsServiceRequest`.

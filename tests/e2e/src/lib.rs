@@ -8,6 +8,11 @@
 pub mod agent;
 pub mod conversation;
 pub mod export;
+pub mod install;
 pub mod kernel_objects;
 pub mod ledger;
+pub mod mix;
+pub mod packages;
+pub mod rig;
+pub mod servers;
 pub mod truth;

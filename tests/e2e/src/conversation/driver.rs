@@ -54,6 +54,9 @@ impl RunOptions {
             own.display()
         ));
         options.sets.push("log.level=info".to_owned());
+        // Each side of each case is a service of its own.
+        options.sets.push("cardinality.services=5000".to_owned());
+        options.sets.push("cardinality.total=100000".to_owned());
         options.ready_within = self.settle * 10;
         Ok(options)
     }
@@ -78,6 +81,8 @@ pub(super) type Judge<'a> = dyn FnMut(&str, &Outcome) + 'a;
 pub(super) enum Outcome {
     Passed,
     Failed(String),
+    /// Counted right, but durations are off.
+    Late(String),
     Blind(String),
 }
 
@@ -129,6 +134,10 @@ fn report(verdict: &mut Verdict, name: &str, outcome: &Outcome) {
         Outcome::Failed(reason) => {
             verdict.failed += 1;
             say(&format!("case {name} fail {reason}"));
+        }
+        Outcome::Late(reason) => {
+            verdict.failed += 1;
+            say(&format!("case {name} fail durations: {reason}"));
         }
         Outcome::Blind(reason) => {
             verdict.blind += 1;

@@ -37,6 +37,8 @@ pub struct Scale {
     pub short_connections: usize,
     /// Disable and enable cycles.
     pub cycles: usize,
+    /// How long a peer stays after its part: a process that is gone has no environment to be named by.
+    pub linger: Duration,
 }
 
 impl Scale {
@@ -50,6 +52,7 @@ impl Scale {
             requests_after_upload: 1000,
             short_connections: 3000,
             cycles: 100,
+            linger: Duration::from_millis(1500),
         }
     }
 
@@ -63,6 +66,7 @@ impl Scale {
             requests_after_upload: 1000,
             short_connections: 500,
             cycles: 10,
+            linger: Duration::from_secs(4),
         }
     }
 }
@@ -75,5 +79,8 @@ pub fn play(case: &str, side: &str, transport: &str, directory: &Path, scale: Sc
     let mut peer = peer::Peer::new(side, transport, directory, scale);
     case.play(&mut peer)
         .with_context(|| format!("{side} of {}", case.name))?;
-    peer.save()
+    peer.save()?;
+    peer.mark(&format!("{side}.done"))?;
+    std::thread::sleep(peer.scale.linger);
+    Ok(())
 }

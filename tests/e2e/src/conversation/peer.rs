@@ -55,6 +55,11 @@ impl Peer {
         self.counted.add(key, took);
     }
 
+    /// Notes an exchange of which only the longest possible duration is known.
+    pub(crate) fn count_up_to(&mut self, key: Key, at_most: Duration) {
+        self.counted.add_between(key, Duration::ZERO, at_most);
+    }
+
     /// Notes an exchange from the moment its first byte was there.
     pub(crate) fn count_since(&mut self, key: Key, begin: Instant, end: Instant) {
         self.count(key, end.saturating_duration_since(begin));

@@ -200,6 +200,7 @@ fn prefork_server(peer: &mut Peer) -> Result<()> {
         }
     }
     peer.wait_for("client-done")?;
+    std::thread::sleep(peer.scale.linger);
     for child in children {
         kill_process(
             Pid::from_raw(child).context("a child has no process id")?,

@@ -71,8 +71,8 @@ pub(super) struct Case {
     pub(super) slow: bool,
     /// The two sides do not see the same.
     pub(super) asymmetric: bool,
-    /// Exported durations are compared.
-    pub(super) durations: bool,
+    /// The end is a close, which not every back end sees at once on Unix sockets.
+    pub(super) ended_by_close: bool,
     /// Sides that end by a signal.
     pub(super) dies: &'static [&'static str],
     /// A named blind spot: what is not exported here is not seen by design.
@@ -89,7 +89,7 @@ impl Case {
             ledgers: Ledgers::AllTallied,
             slow: false,
             asymmetric: false,
-            durations: true,
+            ended_by_close: false,
             dies: &[],
             blind: None,
         }
@@ -136,6 +136,11 @@ impl Case {
 
     fn asymmetric(mut self) -> Self {
         self.asymmetric = true;
+        self
+    }
+
+    fn ended_by_close(mut self) -> Self {
+        self.ended_by_close = true;
         self
     }
 

@@ -1,0 +1,3 @@
+module kerntally.test/apps
+
+go 1.21

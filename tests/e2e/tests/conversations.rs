@@ -1,0 +1,39 @@
+//! The scripted conversations on this machine's kernel, with the back end that the agent chooses here.
+#![allow(
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "all of an integration test is a test"
+)]
+
+use std::path::Path;
+use std::process::Command;
+
+use kerntally_e2e::rig::runs_everything;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kerntally-conversations");
+
+/// The peers are only worth anything if both sides of each conversation count the same.
+#[test]
+fn peers_agree_among_themselves() {
+    let status = Command::new(PROGRAM)
+        .args(["--dry-run", "--quick"])
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "the conversations disagree without any agent"
+    );
+}
+
+#[test]
+fn every_conversation_is_counted_right() {
+    let agent = kerntally_e2e::agent::binary().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.arg("--agent").arg(Path::new(&agent));
+    if !runs_everything() {
+        command.args(["--cycles", "30"]);
+    }
+    let status = command.status().unwrap();
+    assert!(status.success(), "see the lines `case ... fail` above");
+}

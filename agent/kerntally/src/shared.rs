@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use kerntally_export::ExportMetricsServiceRequest;
 use kerntally_export::selfmetrics::{Reading, SelfError, SelfMetrics, SelfSource};
 
 use crate::clock;
@@ -49,9 +50,19 @@ impl Shared {
         std::mem::replace(&mut *lock(&self.metrics), metrics)
     }
 
-    /// The agent's own instruments.
-    pub(crate) fn with_metrics<T>(&self, read: impl FnOnce(&SelfMetrics) -> T) -> Option<T> {
+    fn with_metrics<T>(&self, read: impl FnOnce(&SelfMetrics) -> T) -> Option<T> {
         lock(&self.metrics).as_ref().map(read)
+    }
+
+    /// The agent's own metrics as a request, for the export file.
+    pub(crate) fn metrics_request(&self) -> Option<ExportMetricsServiceRequest> {
+        match self.with_metrics(SelfMetrics::request)? {
+            Ok(request) => Some(request),
+            Err(error) => {
+                tracing::warn!(%error, "the agent's own metrics could not be read");
+                None
+            }
+        }
     }
 
     /// The body of `/metrics`.

@@ -33,6 +33,9 @@ const DRAIN_BUSY: Duration = Duration::from_millis(100);
 /// The same when nothing happens.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
+/// Shortest time between two walks over all services for their numbers of series.
+const SERIES: Duration = Duration::from_secs(5);
+
 /// Calls that wait for the loop.
 const CALLS: usize = 16;
 
@@ -54,6 +57,7 @@ pub(crate) struct Agent {
     pub(super) reload_errors: u64,
     pub(super) lost_before: u64,
     pub(super) degraded: Vec<&'static str>,
+    series_published: Option<Instant>,
     drain_wait: Duration,
     calls: mpsc::Receiver<Call>,
     tasks: Vec<JoinHandle<()>>,
@@ -103,6 +107,7 @@ impl Agent {
             reload_errors: 0,
             lost_before: 0,
             degraded: Vec::new(),
+            series_published: None,
             drain_wait: DRAIN_BUSY,
             calls,
             tasks,
@@ -184,9 +189,9 @@ impl Agent {
 
     async fn collect(&mut self) {
         let collection = self.take_collection();
-        let own = self.own_request();
-        self.outlets.deliver(&collection, own).await;
-        if let Some(accepted) = self.outlets.accepted(collection.generation) {
+        let generation = collection.generation;
+        self.outlets.deliver(collection, &self.shared).await;
+        if let Some(accepted) = self.outlets.accepted(generation) {
             self.pipeline.accepted(accepted);
         }
     }
@@ -195,7 +200,13 @@ impl Agent {
         self.drain();
         let collection = self.pipeline.collect(clock::now());
         self.publish();
-        self.publish_series();
+        if self
+            .series_published
+            .is_none_or(|at| at.elapsed() >= SERIES)
+        {
+            self.series_published = Some(Instant::now());
+            self.publish_series();
+        }
         collection
     }
 
@@ -221,10 +232,8 @@ impl Agent {
         self.shared.set_ready(false);
         let detached = self.hooks.stop();
         let collection = self.take_collection();
-        let own = self.own_request();
-        let metrics = self.shared.replace_metrics(None);
-        self.outlets.close(&collection, own).await;
-        if let Some(metrics) = metrics {
+        self.outlets.close(collection, &self.shared).await;
+        if let Some(metrics) = self.shared.replace_metrics(None) {
             end_metrics(metrics, Duration::from_secs(2)).await;
         }
         for task in &self.tasks {

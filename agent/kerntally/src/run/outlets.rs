@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Console, Loaded};
 use crate::failure::Failure;
 use crate::output;
+use crate::shared::Shared;
 
 /// Time for the last push, and for one to a collector that did not answer the one before.
 const LAST_PUSH: Duration = Duration::from_secs(5);
@@ -46,9 +47,9 @@ pub(crate) enum Display {
 #[derive(Debug)]
 pub(crate) struct Outlets {
     node: Node,
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     exporter: Option<Arc<Exporter>>,
-    push: Option<JoinHandle<(Generation, PushOutcome)>>,
+    push: Option<JoinHandle<Pushed>>,
     pushed: Option<Generation>,
     file: File,
     written: Option<Generation>,
@@ -60,6 +61,9 @@ pub(crate) struct Outlets {
     /// Deliveries that were left out because the previous one was still under way.
     skipped: u64,
 }
+
+/// What became of a push; nothing if the collection could not be encoded.
+type Pushed = Option<(Generation, PushOutcome)>;
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +111,10 @@ impl Outlets {
             None => File::None,
         };
         Ok(Self {
-            encoder: Encoder::new(ResourceTemplate::new(node.clone(), base), max_request),
+            encoder: Arc::new(Encoder::new(
+                ResourceTemplate::new(node.clone(), base),
+                max_request,
+            )),
             node,
             exporter,
             push: None,
@@ -156,18 +163,15 @@ impl Outlets {
     }
 
     /// Hands a collection out; the agent's own metrics go to the file too, as they are pushed by themselves.
-    pub(crate) async fn deliver(
-        &mut self,
-        collection: &Collection,
-        own: Option<ExportMetricsServiceRequest>,
-    ) {
+    /// What takes long is done beside the loop.
+    pub(crate) async fn deliver(&mut self, collection: Collection, own: &Arc<Shared>) {
         self.settle().await;
-        let requests = Arc::new(self.encoder.encode(&collection.snapshot));
-        self.start_push(collection.generation, &requests);
-        self.start_write(collection.generation, &requests, own);
         if matches!(self.display, Display::Plain | Display::Json) {
             self.show(&collection.snapshot);
         }
+        let collection = Arc::new(collection);
+        self.start_push(&collection);
+        self.start_write(&collection, own);
     }
 
     /// The youngest collection that arrived everywhere it had to.
@@ -224,11 +228,7 @@ impl Outlets {
     }
 
     /// The last delivery: waits, but not for ever.
-    pub(crate) async fn close(
-        &mut self,
-        collection: &Collection,
-        own: Option<ExportMetricsServiceRequest>,
-    ) {
+    pub(crate) async fn close(&mut self, collection: Collection, own: &Arc<Shared>) {
         let answered = self.await_push(RUNNING_PUSH).await;
         let failing = self.export_stats().is_some_and(|stats| stats.failing);
         let patience = if answered && !failing {
@@ -244,11 +244,7 @@ impl Outlets {
         self.finish_write().await;
     }
 
-    fn start_push(
-        &mut self,
-        generation: Generation,
-        requests: &Arc<Vec<ExportMetricsServiceRequest>>,
-    ) {
+    fn start_push(&mut self, collection: &Arc<Collection>) {
         let Some(exporter) = self.exporter.clone() else {
             return;
         };
@@ -256,25 +252,34 @@ impl Outlets {
             self.skipped += 1;
             return;
         }
-        let requests = Arc::clone(requests);
+        let (encoder, collection) = (Arc::clone(&self.encoder), Arc::clone(collection));
         self.push = Some(tokio::spawn(async move {
-            (generation, exporter.push(&requests).await)
+            let generation = collection.generation;
+            let requests =
+                tokio::task::spawn_blocking(move || encoder.encode(&collection.snapshot)).await;
+            match requests {
+                Ok(requests) => Some((generation, exporter.push(&requests).await)),
+                Err(error) => {
+                    tracing::error!(%error, "encoding a collection ended abnormally");
+                    None
+                }
+            }
         }));
     }
 
-    fn start_write(
-        &mut self,
-        generation: Generation,
-        requests: &Arc<Vec<ExportMetricsServiceRequest>>,
-        own: Option<ExportMetricsServiceRequest>,
-    ) {
+    fn start_write(&mut self, collection: &Arc<Collection>, own: &Arc<Shared>) {
         match std::mem::replace(&mut self.file, File::None) {
             File::Idle(mut sink) => {
                 self.file_stats = Some(sink.stats().clone());
-                let requests = Arc::clone(requests);
+                let encoder = Arc::clone(&self.encoder);
+                let (collection, own) = (Arc::clone(collection), Arc::clone(own));
                 self.file = File::Writing(tokio::task::spawn_blocking(move || {
-                    let written = write(&mut sink, generation, &requests, own);
-                    (written, sink)
+                    let requests = encoder.encode(&collection.snapshot);
+                    let own = own.metrics_request();
+                    (
+                        write(&mut sink, collection.generation, &requests, own),
+                        sink,
+                    )
                 }));
             }
             File::Writing(writing) => {
@@ -302,9 +307,9 @@ impl Outlets {
         }
     }
 
-    fn take_push(&mut self, finished: Result<(Generation, PushOutcome), tokio::task::JoinError>) {
+    fn take_push(&mut self, finished: Result<Pushed, tokio::task::JoinError>) {
         match finished {
-            Ok((generation, outcome)) if outcome.accepted() => self.pushed = Some(generation),
+            Ok(Some((generation, outcome))) if outcome.accepted() => self.pushed = Some(generation),
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "a push ended abnormally"),
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kerntally_export::ExportMetricsServiceRequest;
 use kerntally_export::selfmetrics::{
     RoleReading, SelfIdentity, SelfMetrics, SelfSource, ServiceSeries,
 };
@@ -91,16 +90,6 @@ impl Agent {
             .filter(|(_, holds)| *holds)
             .map(|(reason, _)| reason)
             .collect()
-    }
-
-    pub(super) fn own_request(&self) -> Option<ExportMetricsServiceRequest> {
-        match self.shared.with_metrics(SelfMetrics::request)? {
-            Ok(request) => Some(request),
-            Err(error) => {
-                tracing::warn!(%error, "the agent's own metrics could not be read");
-                None
-            }
-        }
     }
 
     pub(super) fn start_own_metrics(&self) {

@@ -45,15 +45,14 @@ impl Color {
     }
 }
 
-/// Writes text to standard output.
+/// Writes text to standard output, with an end of line.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    if !text.ends_with('\n') {
-        out.write_all(b"\n")?;
+    draw(text)?;
+    if text.ends_with('\n') {
+        Ok(())
+    } else {
+        draw("\n")
     }
-    out.flush()?;
-    Ok(())
 }
 
 /// Writes a JSON document to standard output, with the schema as its first key.
@@ -74,6 +73,22 @@ pub(crate) fn with_schema(value: &Value) -> Value {
         );
     }
     Value::Object(document)
+}
+
+/// Columns and lines of the terminal on standard output; the usual ones where it does not say.
+pub(crate) fn terminal_size() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => (80, 24),
+    }
+}
+
+/// Writes text as it stands to standard output.
+pub(crate) fn draw(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
 }
 
 /// Writes a line for people to standard error. Nobody can be told if that fails.

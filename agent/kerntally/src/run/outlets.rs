@@ -191,21 +191,12 @@ impl Outlets {
             Display::Nothing => return,
             Display::Json => console::json_lines(&rows),
             Display::Plain => console::render(&rows),
-            Display::Live => {
-                // Home, the table, then clear what an earlier, longer one left below.
-                let table = console::render(&rows).replace('\n', "\x1b[K\n");
-                let table = if table.is_empty() {
-                    "no traffic yet\x1b[K\n".to_owned()
-                } else {
-                    table
-                };
-                format!("\x1b[H{table}\x1b[J")
-            }
+            Display::Live => live(&console::render(&rows), output::terminal_size()),
         };
         if text.is_empty() {
             return;
         }
-        match output::print(&text) {
+        match output::draw(&text) {
             Ok(()) => {}
             Err(Failure::ClosedPipe) => self.closed = true,
             Err(error) => {
@@ -357,6 +348,24 @@ fn write(
     }
 }
 
+/// The table in place of the one before: home, as many lines as fit, then clear what is left below.
+fn live(table: &str, (columns, lines): (usize, usize)) -> String {
+    let room = lines.saturating_sub(2).max(1);
+    let total = table.lines().count();
+    let mut text = String::from("\x1b[H");
+    for line in table.lines().take(room) {
+        text.extend(line.chars().take(columns));
+        text.push_str("\x1b[K\n");
+    }
+    if total == 0 {
+        text.push_str("no traffic yet\x1b[K\n");
+    } else if total > room {
+        text.push_str(&(total - room).to_string());
+        text.push_str(" more\x1b[K");
+    }
+    text + "\x1b[J"
+}
+
 fn display(console: Console) -> Display {
     let terminal = std::io::stdout().is_terminal();
     match (console, terminal) {
@@ -364,5 +373,22 @@ fn display(console: Console) -> Display {
         (Console::Auto | Console::Table, true) => Display::Live,
         (Console::Table, false) => Display::Plain,
         (Console::Json, _) => Display::Json,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_table_fits_the_terminal() {
+        let table = "HEAD\nlonger than the terminal\nthird\nfourth\n";
+        let text = live(table, (10, 4));
+        assert_eq!(
+            text,
+            "\x1b[HHEAD\x1b[K\nlonger tha\x1b[K\n2 more\x1b[K\x1b[J"
+        );
+        assert_eq!(live("a\n", (80, 24)), "\x1b[Ha\x1b[K\n\x1b[J");
+        assert!(live("", (80, 24)).contains("no traffic yet"));
     }
 }

@@ -11,7 +11,7 @@ async function shop(request, response) {
     response.writeHead(status, status === 204 ? {} : { "Content-Length": Buffer.byteLength(body) });
     response.end(status === 204 ? undefined : body);
   };
-  const path = request.url;
+  const path = request.url.split("?")[0];
   if (path === "/ok") answer(200, "fine\n");
   else if (path.startsWith("/items/")) answer(request.method === "DELETE" ? 204 : 200, "an item\n");
   else if (path === "/orders") answer(201, `${received} bytes\n`);

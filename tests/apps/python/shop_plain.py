@@ -28,7 +28,7 @@ class Shop(BaseHTTPRequestHandler):
     def shop(self):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
-        path = self.path
+        path = self.path.split("?")[0]
         if path == "/ok":
             self.answer(200, b"fine\n")
         elif path.startswith("/items/"):

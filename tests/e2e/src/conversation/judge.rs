@@ -159,7 +159,12 @@ fn ledger_of_all(ledger: &Ledger, before: &Ledger, truth: &Tally, all_counted: b
     let strange: Vec<_> = ledger
         .growth_since(before)
         .into_iter()
-        .filter(|(what, _)| !what.ends_with(" tallied") && !what.starts_with("blind "))
+        .filter(|(what, _)| {
+            // Other programs on this machine are excluded; their number is not ours to know.
+            !what.ends_with(" tallied")
+                && !what.ends_with(" excluded")
+                && !what.starts_with("blind ")
+        })
         .map(|(what, count)| format!("{what} {count}"))
         .collect();
     if all_counted && !strange.is_empty() {

@@ -31,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::plan("chunked-byte-by-byte", chunked_byte_by_byte),
         Case::plan("chunked-with-trailer", chunked_with_trailer),
         Case::plan("no-body-by-method-or-status", no_body),
+        Case::plan("length-and-close", length_and_close),
         Case::plan("until-close", until_close),
         Case::plan("until-close-http-1-0", until_close_1_0),
         Case::plan("keep-alive-http-1-0", keep_alive_1_0),
@@ -209,6 +210,28 @@ fn no_body(_: &Scale) -> Plan {
         bare("HEAD", 200, "Content-Length: 5\r\n"),
         bare("POST", 200, "Content-Length: 0\r\n"),
     ])
+}
+
+/// What common servers answer to a failed request: framed, with a page, and the connection ends.
+fn length_and_close(_: &Scale) -> Plan {
+    let page = "<html>\r\n<head><title>500 Internal Server Error</title></head>\r\n<body>\r\n\
+                <center><h1>500 Internal Server Error</h1></center>\r\n</body>\r\n</html>\r\n";
+    let headers = format!(
+        "Server: test\r\nDate: Sun, 22 Nov 2026 06:52:13 GMT\r\nContent-Type: text/html\r\n{}Connection: close\r\n",
+        length(page)
+    );
+    let turn = |status| {
+        let turn = answer(status, &headers, vec![part(page)]);
+        let response = joined(&turn.response);
+        turn.with_response(vec![part(response)])
+    };
+    let statuses = (0..12).map(|index| if index % 2 == 0 { 500 } else { 200 });
+    Plan::of_connections(
+        statuses
+            .map(|status| vec![Batch::one(turn(status))])
+            .collect(),
+    )
+    .server_closes()
 }
 
 fn until_close(_: &Scale) -> Plan {

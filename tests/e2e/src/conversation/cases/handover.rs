@@ -31,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::peers("dup", dup_server, dup_client),
         Case::peers("pre-fork", prefork_server, prefork_client),
         Case::peers("reuse-closed-by-client", reuse_server, reuse_client),
+        Case::peers("reuse-closed-by-both", reuse_closing_server, reuse_client),
         Case::peers(
             "reuse-closed-by-server",
             reuse_closing_server,

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+const AGENT: &str = "/bin/kerntally";
+
 /// Cases by result.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -44,20 +46,36 @@ pub(crate) fn check() -> (&'static str, Result<()>) {
 }
 
 fn agent_check() -> Result<()> {
-    let output = Command::new("/bin/kerntally")
+    let output = Command::new(AGENT)
         .arg("check")
         .output()
-        .context("starting /bin/kerntally")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().for_each(|line| println!("check: {line}"));
+        .context("starting the agent")?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .for_each(|line| println!("check: {line}"));
     if !output.status.success() {
-        bail!(
-            "`kerntally check` ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        show_verifier_log();
+        bail!("`kerntally check` ended with {}", output.status);
     }
     Ok(())
+}
+
+/// What the kernel's verifier had to say, of which the end is what matters.
+fn show_verifier_log() {
+    const LINES: usize = 60;
+    let mut check = Command::new(AGENT);
+    let Ok(output) = check
+        .arg("check")
+        .env("KERNTALLY_VERIFIER_LOG", "1")
+        .output()
+    else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(LINES)..] {
+        println!("verifier: {line}");
+    }
 }
 
 /// Runs the program, passing its lines on and counting its cases.

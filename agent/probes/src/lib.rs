@@ -4,6 +4,7 @@
 
 mod btf;
 mod error;
+mod heap;
 mod kernel_run;
 mod layout;
 mod object;
@@ -13,6 +14,7 @@ mod record;
 mod session;
 
 pub use error::LoadError;
+pub use heap::return_free_memory;
 pub use options::{Backend, BackendChoice, Options};
 pub use record::{ExchangeView, ProcessView, Record};
 pub use session::{BackendReport, CounterValues, Decision, ProgramStat, Session, survey};

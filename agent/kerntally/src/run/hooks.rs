@@ -30,6 +30,7 @@ struct Orders {
 impl Hooks {
     pub(crate) fn load(options: &Options) -> Result<Self, LoadError> {
         let session = Session::load(options)?;
+        kerntally_probes::return_free_memory();
         Ok(Self {
             session,
             decided: HashSet::new(),

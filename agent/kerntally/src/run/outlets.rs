@@ -307,8 +307,12 @@ impl Outlets {
     }
 
     async fn finish_write(&mut self) {
-        let File::Writing(writing) = std::mem::replace(&mut self.file, File::None) else {
-            return;
+        let writing = match std::mem::replace(&mut self.file, File::None) {
+            File::Writing(writing) => writing,
+            other => {
+                self.file = other;
+                return;
+            }
         };
         match writing.await {
             Ok((written, sink)) => {
@@ -378,7 +382,53 @@ fn display(console: Console) -> Display {
 
 #[cfg(test)]
 mod tests {
+    use kerntally_pipeline::Pipeline;
+
     use super::*;
+    use crate::config::{self, Setting, Sources};
+    use crate::procsource::ProcFiles;
+
+    fn setting(key: &str, value: &str) -> Setting {
+        Setting {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            flag: "--set".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_delivery_is_written_whether_one_was_under_way_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.json");
+        let settings = vec![
+            setting("export.otlp", "null"),
+            setting("export.file", path.to_str().unwrap()),
+        ];
+        let loaded = config::load(&Sources {
+            settings,
+            ..Sources::default()
+        })
+        .unwrap();
+        let source = Box::new(ProcFiles::new(dir.path()));
+        let mut pipeline = Pipeline::new(&loaded.pipeline, source, crate::clock::now());
+        let mut outlets = Outlets::open(&loaded).unwrap();
+        let shared = Arc::new(Shared::default());
+        let mut last = None;
+        for _ in 0..3 {
+            let collection = pipeline.collect(crate::clock::now());
+            last = Some(collection.generation);
+            outlets.close(collection, &shared).await;
+            assert!(matches!(outlets.file, File::Idle(_)));
+            assert_eq!(outlets.written, last);
+        }
+        let collection = pipeline.collect(crate::clock::now());
+        outlets.deliver(collection, &shared).await;
+        let collection = pipeline.collect(crate::clock::now());
+        last = last.max(Some(collection.generation));
+        outlets.close(collection, &shared).await;
+        assert_eq!(outlets.written, last);
+        assert_eq!(outlets.skipped(), 0);
+    }
 
     #[test]
     fn the_live_table_fits_the_terminal() {

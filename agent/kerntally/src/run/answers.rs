@@ -116,6 +116,7 @@ impl Agent {
             "series": self.pipeline.series_len(),
             "export": self.export_status(),
             "memory": { "resident_bytes": usage.resident_bytes, "map_bytes": self.hooks.map_bytes() },
+            "programs": self.programs(),
             "cpu": { "seconds": usage.cpu_seconds },
             "degraded": self.degraded,
             "config": {
@@ -125,6 +126,20 @@ impl Agent {
                 "warnings": self.loaded.warnings,
             },
         })
+    }
+
+    /// Zeros unless `kernel.bpf_stats_enabled` is 1.
+    fn programs(&self) -> Vec<Value> {
+        let stats = self.hooks.program_stats().into_iter();
+        stats
+            .map(|program| {
+                json!({
+                    "name": program.name,
+                    "run_count": program.run_count,
+                    "run_time_ns": program.run_time_ns,
+                })
+            })
+            .collect()
     }
 
     fn export_status(&self) -> Value {

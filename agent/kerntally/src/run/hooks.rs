@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use kerntally_abi::{Counter, FilterKey, process_event};
 use kerntally_model::{ProcessKey, Time};
 use kerntally_pipeline::{Outcome, Pipeline, ProcessNews, stitch};
-use kerntally_probes::{Backend, Decision, LoadError, Options, ProcessView, Record, Session};
+use kerntally_probes::{
+    Backend, Decision, LoadError, Options, ProcessView, ProgramStat, Record, Session,
+};
 
 use crate::ledger::{Accounts, Sources};
 
@@ -52,6 +54,11 @@ impl Hooks {
 
     pub(crate) fn map_bytes(&self) -> u64 {
         self.session.map_bytes()
+    }
+
+    /// What each loaded program cost so far, where the kernel keeps count.
+    pub(crate) fn program_stats(&self) -> Vec<ProgramStat> {
+        self.session.program_stats()
     }
 
     /// A descriptor that becomes readable when the ring asks to be drained.

@@ -52,9 +52,5 @@ pub const LEADING_CRLF: usize = 2;
 /// Segments of one scatter-gather call that are looked at; heads rarely span more than four.
 pub const IO_SEGMENTS: usize = 16;
 
-/// Sizes that a record's kept head is padded to: a reservation must be a constant before kernel 5.19.
-pub const HEAD_CLASSES: [usize; 4] = [128, 256, 512, HEAD_BYTES];
-
-const _: () = assert!(HEAD_CLASSES[3] == HEAD_BYTES);
 const _: () = assert!(RING_BYTES.is_power_of_two());
 const _: () = assert!(RING_WAKE_BYTES * 4 < RING_BYTES as u64 * 2);

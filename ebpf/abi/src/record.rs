@@ -32,7 +32,7 @@ pub mod family {
 pub mod flag {
     /// The head was longer than what is kept.
     pub const HEAD_CUT: u16 = 1;
-    /// No slot was free: method, target and headers are unknown beyond [`method_code`](super::ExchangeRecord).
+    /// No slot was free: method, target and headers are unknown.
     pub const HEAD_NOT_KEPT: u16 = 2;
     /// The response was complete by its framing when the exchange ended.
     pub const RESPONSE_COMPLETE: u16 = 4;
@@ -109,7 +109,7 @@ pub struct RecordHeader {
     pub tail_len: u32,
 }
 
-/// One finished exchange. The kept head follows, padded to a class of [`crate::limits::HEAD_CLASSES`].
+/// One finished exchange. The kept head follows.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ExchangeRecord {

@@ -104,15 +104,17 @@ pub mod request_flag {
 }
 
 /// One direction of a connection.
+///
+/// Fields that are zeroed together do not lie side by side: the compiler would join the stores to a call.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Direction {
     /// Bytes of the body or chunk still to come; inside a head, the value being read.
     pub remaining: u64,
-    /// Bytes of the current message so far.
-    pub bytes: u64,
     /// Requests: when the first byte passed. Responses: when the newest byte passed. Nanoseconds.
     pub time_ns: u64,
+    /// Bytes of the current message so far.
+    pub bytes: u64,
     /// The socket's own count of the bytes that passed, after the newest call (TCP only).
     pub position: u32,
     /// Bytes of the current head so far, saturating.
@@ -185,8 +187,10 @@ pub struct Connection {
     pub filter_tgid: u32,
     /// Generation of the filter when it was asked.
     pub filter_generation: u32,
-    /// Generation of the attachment: entries of an earlier one are forgotten.
-    pub attachment: u32,
+    /// 1 once the peer has reset the connection.
+    pub reset: u8,
+    /// Explicit padding, zero.
+    pub reserved: [u8; 3],
     /// One of `kerntally_abi::role`.
     pub role: u8,
     /// One of `kerntally_abi::family`.
@@ -205,8 +209,8 @@ impl Direction {
     /// A direction before its first message.
     pub const EMPTY: Self = Self {
         remaining: 0,
-        bytes: 0,
         time_ns: 0,
+        bytes: 0,
         position: 0,
         head_len: 0,
         slot: NO_SLOT,
@@ -242,6 +246,23 @@ impl Request {
     };
 }
 
+impl Request {
+    /// Copies field by field: as a whole it would become a call to a loop, which the BPF target has not
+    /// got and the verifier would have to walk.
+    #[inline(always)]
+    pub fn assign(&mut self, other: &Self) {
+        self.start_ns = other.start_ns;
+        self.bytes = other.bytes;
+        self.tgid = other.tgid;
+        self.sequence = other.sequence;
+        self.slot = other.slot;
+        self.head_len = other.head_len;
+        self.method_len = other.method_len;
+        self.method = other.method;
+        self.flags = other.flags;
+    }
+}
+
 impl Connection {
     /// A socket before its first message.
     pub const EMPTY: Self = Self {
@@ -255,7 +276,8 @@ impl Connection {
         answered: 0,
         filter_tgid: 0,
         filter_generation: 0,
-        attachment: 0,
+        reset: 0,
+        reserved: [0; 3],
         role: 0,
         family: 0,
         in_step: 0,

@@ -3,7 +3,7 @@
 use kerntally_abi::{Counter, EndReason, role};
 
 use crate::{
-    Connection, Direction, Ended, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work,
+    Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work,
     bits, head, request_flag,
     step::todo,
 };
@@ -58,7 +58,6 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     request.method_len = direction.method_len;
     request.method = direction.method;
     request.flags = flags(direction, waiting);
-    request.reserved = 0;
     direction.slot = NO_SLOT;
     direction.bits |= bits::PUSHED;
     host.count(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
@@ -103,7 +102,7 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H, 
     let sequence = connection.arrived;
     let cell = &mut connection.embedded[(sequence & 1) as usize];
     let stored = if cell.flags & request_flag::LIVE == 0 {
-        *cell = work.request;
+        cell.assign(&work.request);
         true
     } else {
         waiting < WAITING_LIMIT && host.store(&work.request)
@@ -155,7 +154,7 @@ pub(crate) fn front<H: Host>(connection: &mut Connection, work: &mut Work, host:
     let sequence = connection.answered;
     let cell = &connection.embedded[(sequence & 1) as usize];
     if cell.flags & request_flag::LIVE != 0 && cell.sequence == sequence {
-        work.request = *cell;
+        work.request.assign(cell);
         return true;
     }
     host.load(sequence, &mut work.request)
@@ -182,15 +181,13 @@ fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let direction = &connection.directions[RESPONSE];
     if !closing {
         let consumed = if previous { 0 } else { work.consumed().wrapping_sub(work.mark) };
-        work.ended = Ended {
-            end_ns: direction.time_ns,
-            response_bytes: direction.bytes.wrapping_add(u64::from(consumed)),
-            status: direction.status,
-            reason: if previous { EndReason::NextRequest } else { EndReason::Framing } as u8,
-            complete: 1,
-            unseen: u8::from(direction.bits & bits::UNSEEN != 0),
-            reserved: [0; 3],
-        };
+        let ended = &mut work.ended;
+        ended.end_ns = direction.time_ns;
+        ended.response_bytes = direction.bytes.wrapping_add(u64::from(consumed));
+        ended.status = direction.status;
+        ended.reason = if previous { EndReason::NextRequest } else { EndReason::Framing } as u8;
+        ended.complete = 1;
+        ended.unseen = u8::from(direction.bits & bits::UNSEEN != 0);
     }
     host.barrier();
     if !closing && (connection.waiting() == 0 || direction.bits & bits::EARLY != 0) {
@@ -330,11 +327,6 @@ pub fn finish_all<H: Host>(
     work.now_ns = close.now_ns;
     work.close_reason = close.reason as u8;
     work.todo = todo::CLOSE;
-    work.len = 0;
-    work.left = 0;
-    work.position = 0;
-    work.end = 0;
-    work.mark = 0;
     if head::is_request(&connection.directions[REQUEST]) {
         work.todo |= todo::PUSH;
     }
@@ -373,9 +365,11 @@ fn end_by_close(connection: &Connection, work: &mut Work) {
     let started = direction.status != 0 && direction.bits & bits::EARLY == 0;
     let peer = connection.peer_closed_ns;
     let peer_first = peer != 0 && peer <= work.now_ns;
-    let reset = work.close_reason == EndReason::Reset as u8;
+    let reset = connection.reset != 0 || work.close_reason == EndReason::Reset as u8;
     let ended = &mut work.ended;
-    ended.reason = if peer_first && work.close_reason == EndReason::LocalClose as u8 {
+    ended.reason = if reset {
+        EndReason::Reset as u8
+    } else if peer_first && work.close_reason == EndReason::LocalClose as u8 {
         EndReason::PeerClose as u8
     } else {
         work.close_reason
@@ -392,5 +386,4 @@ fn end_by_close(connection: &Connection, work: &mut Work) {
     ended.complete =
         u8::from(started && direction.phase == Phase::UntilClose as u8 && !reset);
     ended.unseen = u8::from(started && direction.bits & bits::UNSEEN != 0);
-    ended.reserved = [0; 3];
 }

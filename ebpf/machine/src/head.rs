@@ -24,6 +24,9 @@ const LENGTH: u64 = u64::from_le_bytes(*b"length:\0");
 const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
 const ENCODING: u64 = u64::from_le_bytes(*b"-encodin");
 const CHUNKED: u64 = u64::from_be_bytes(*b"\0chunked");
+/// Bytes of a head that are scanned. Servers accept 8 to 64 KiB by default; what is longer is taken, with
+/// all that follows, for one message until its response has ended.
+const SCANNED: u32 = 32 * 1024;
 /// Largest body length believed.
 const LENGTH_LIMIT: u64 = 1 << 60;
 
@@ -115,6 +118,9 @@ fn classify(name: u64, len: u8) -> MethodClass {
 /// Inside a request line: its end must show the version.
 #[inline(always)]
 pub(crate) fn line(connection: &mut Connection, _side: usize, work: &mut Work) -> bool {
+    if endless(connection, REQUEST, work) {
+        return true;
+    }
     let at = match work.window.line_feed(work.position) {
         Ok(at) if at < work.end => at,
         Ok(_) => {
@@ -156,6 +162,27 @@ pub(crate) fn line(connection: &mut Connection, _side: usize, work: &mut Work) -
     true
 }
 
+/// Gives up looking for the end of a head that is too long.
+#[inline(always)]
+fn endless(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    let direction = &mut connection.directions[side];
+    if u32::from(direction.head_len) < SCANNED {
+        return false;
+    }
+    if side == RESPONSE {
+        direction.phase = Phase::UntilClose as u8;
+        return true;
+    }
+    if direction.bits & bits::RECOGNISED == 0 && direction.method == MethodClass::Unknown as u8 {
+        direction.bits |= bits::TOO_LONG;
+    }
+    if direction.bits & bits::PUSHED == 0 {
+        work.todo |= todo::PUSH;
+    }
+    direction.phase = Phase::Lost as u8;
+    true
+}
+
 /// Bytes that were taken for a request are none.
 #[inline(always)]
 fn not_a_request(connection: &mut Connection, work: &mut Work) -> bool {
@@ -185,6 +212,9 @@ pub(crate) fn fields<H: Host>(
     work: &mut Work,
     host: &mut H,
 ) -> bool {
+    if endless(connection, side, work) {
+        return true;
+    }
     let at = match work.window.line_feed(work.position) {
         Ok(at) if at < work.end => at,
         Ok(_) => {
@@ -362,6 +392,7 @@ fn status_line<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut
     if early {
         direction.bits |= bits::EARLY;
     }
+    direction.head_len = 0;
     direction.status = u16::from(hundreds) * 100 + u16::from(tens) * 10 + u16::from(units);
     direction.remaining = 0;
     direction.phase = Phase::Fields as u8;
@@ -468,7 +499,8 @@ fn front_method<H: Host>(connection: &mut Connection, work: &mut Work, host: &mu
 /// Out of step: a call that begins like a head brings the direction back.
 #[inline(always)]
 pub(crate) fn lost(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
-    if work.consumed() != 0 {
+    let busy = side == REQUEST && connection.waiting() > 0;
+    if work.consumed() != 0 || busy {
         return false;
     }
     let found = sniff(work.window.word(0), work.end);
@@ -506,4 +538,13 @@ fn keep_until<H: Host>(direction: &mut Direction, work: &mut Work, host: &mut H,
     }
     work.unkept = until;
     direction.head_len = (at + count).min(u32::from(u16::MAX)) as u16;
+}
+
+/// Counts what the window holds of a response's head, of which nothing is kept.
+#[inline(always)]
+pub(crate) fn measure(direction: &mut Direction, work: &mut Work) {
+    let count = work.end.saturating_sub(work.unkept);
+    work.unkept = work.end;
+    let len = u32::from(direction.head_len) + count;
+    direction.head_len = len.min(u32::from(u16::MAX)) as u16;
 }

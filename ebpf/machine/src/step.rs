@@ -60,6 +60,8 @@ pub(crate) mod todo {
 }
 
 /// State of one call, in memory that outlives the steps.
+///
+/// Fields that are zeroed together do not lie side by side: the compiler would join the stores to a call.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Work {
@@ -69,20 +71,20 @@ pub struct Work {
     pub request: Request,
     /// Time of the call.
     pub now_ns: u64,
-    /// Bytes of the call that are not in the window yet.
-    pub left: u32,
     /// Next byte of the window to look at.
     pub position: u32,
+    /// Bytes of the call that are not in the window yet.
+    pub left: u32,
     /// End of the window's meaningful bytes.
     pub end: u32,
-    /// First byte of the window that is not in the kept head yet.
-    pub unkept: u32,
-    /// Bytes of the call consumed before the current message began.
-    pub mark: u32,
     /// Length of the call.
     pub len: u32,
+    /// First byte of the window that is not in the kept head yet.
+    pub unkept: u32,
     /// Thread group of the caller.
     pub tgid: u32,
+    /// Bytes of the call consumed before the current message began.
+    pub mark: u32,
     /// Where the call began in the socket's own count.
     pub start_position: u32,
     /// The socket's own count in the other direction.
@@ -339,8 +341,12 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
     let direction = &mut connection.directions[side];
     let tail = work.end.saturating_sub(work.position).min(CARRY);
     let from = work.end - tail;
-    if side == REQUEST && direction.in_head() {
-        head::keep(direction, work, host);
+    if direction.in_head() {
+        if side == REQUEST {
+            head::keep(direction, work, host);
+        } else {
+            head::measure(direction, work);
+        }
     }
     if work.left == 0 {
         suspend(direction, work, host, from, tail);

@@ -292,3 +292,52 @@ fn takes_the_end_of_the_stream_for_no_byte() {
     assert_eq!(world.statuses(), [200]);
     assert_eq!(world.counter(Counter::Desynchronised), 0);
 }
+
+#[test]
+fn counts_heads_without_end_once() {
+    for (line, status) in [("GET /a HTTP/1.1\r\nA: ", 431), ("GET /", 414)] {
+        for size in [1000usize, 60_000, 3_000_000] {
+            let mut world = World::server();
+            let head = format!("{line}{}", "a".repeat(2_000_000));
+            for piece in head.as_bytes().chunks(size) {
+                world.request(piece);
+            }
+            world.response(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").as_bytes());
+            world.request(GET);
+            world.response(OK);
+            world.close(EndReason::LocalClose);
+            assert_eq!(world.statuses(), [status, 200], "{line} in pieces of {size}");
+            assert_eq!(world.counter(Counter::StepBudget), 0);
+            assert_eq!(world.slots(), 0);
+        }
+    }
+}
+
+#[test]
+fn names_unknown_methods_with_endless_lines() {
+    let mut world = World::server();
+    world.request(format!("BREW /{} HTTP/1.1\r\n\r\n", "a".repeat(1_000_000)).as_bytes());
+    world.response(b"HTTP/1.1 414 No\r\nContent-Length: 0\r\n\r\n");
+    world.request(GET);
+    world.response(OK);
+    assert_eq!(world.statuses(), [200]);
+    assert_eq!(world.counter(Counter::HeadTooLongServer), 1);
+    assert_eq!(world.slots(), 0);
+}
+
+#[test]
+fn counts_a_response_sent_after_the_peer_reset() {
+    let mut world = World::server();
+    world.request(GET);
+    world.connection.peer_closed_ns = world.now_ns;
+    world.connection.reset = 1;
+    world.response(OK);
+    world.close(EndReason::LocalClose);
+    assert_eq!(world.statuses(), [200]);
+    let mut world = World::client();
+    world.request(GET);
+    world.connection.peer_closed_ns = world.now_ns;
+    world.connection.reset = 1;
+    world.close(EndReason::LocalClose);
+    assert_eq!(world.memory.finished[0].reason, EndReason::Reset as u8);
+}

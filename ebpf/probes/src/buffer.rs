@@ -18,21 +18,21 @@ pub struct Buffer {
     pub pieces: u64,
     /// How many there are.
     pub count: u64,
-    /// Bytes to pass over before the next read.
-    pub skip: u64,
     /// 1 if the array of pieces lies in kernel memory.
     pub in_kernel: u32,
     /// 0 if the place of the bytes is not known at all.
     pub known: u32,
+    /// Bytes to pass over before the next read.
+    pub skip: u64,
 }
 
 /// `struct iovec`: the address, then the length (`include/uapi/linux/uio.h`).
 const IOVEC_BYTES: u64 = 16;
 
 impl Buffer {
-    /// Bytes whose place is not known. Every field has a value, because all are copied.
+    /// Bytes whose place is not known. Not all zeroes: the compiler would make a call of copying them.
     pub const UNKNOWN: Self =
-        Self { base: 0, left: 0, pieces: 0, count: 0, skip: 0, in_kernel: 0, known: 0 };
+        Self { base: 1, left: 0, pieces: 1, count: 0, in_kernel: 1, known: 0, skip: 0 };
 
     /// A buffer in one piece.
     #[inline(always)]
@@ -64,10 +64,10 @@ impl Buffer {
 
     #[inline(always)]
     fn next_piece(&mut self) -> bool {
-        let mut piece = [0u64; 2];
+        let mut piece = core::mem::MaybeUninit::<[u64; 2]>::uninit();
         let at = self.pieces;
-        let target = (&raw mut piece).cast();
-        // SAFETY: the helpers check the source and write the 16 bytes of `piece`.
+        let target = piece.as_mut_ptr().cast();
+        // SAFETY: the helpers check the source and write the 16 bytes of `piece`, zeroes if they fail.
         let failed = unsafe {
             if self.in_kernel != 0 {
                 generated::bpf_probe_read_kernel(target, IOVEC_BYTES as u32, at as *const _)
@@ -78,6 +78,8 @@ impl Buffer {
         if failed != 0 {
             return false;
         }
+        // SAFETY: written above.
+        let piece = unsafe { piece.assume_init() };
         self.pieces += IOVEC_BYTES;
         self.count -= 1;
         self.base = piece[0];
@@ -85,18 +87,19 @@ impl Buffer {
         true
     }
 
-    /// The first bytes of the call, as far as the first piece with bytes holds them.
+    /// The first bytes of the call, as far as the first piece with bytes holds them: a word, and how
+    /// many of its bytes count.
     #[inline(always)]
-    pub fn peek(&self) -> Option<(u64, u32)> {
+    pub fn peek(&self) -> (u64, u32) {
         if self.known == 0 {
-            return None;
+            return (0, 0);
         }
         let mut probe = *self;
         let mut tries = 0;
         // Empty leading pieces exist, but not many.
         while probe.left == 0 && tries < 4 {
             if probe.count == 0 || !probe.next_piece() {
-                return None;
+                return (0, 0);
             }
             tries += 1;
         }
@@ -107,6 +110,6 @@ impl Buffer {
         let failed = unsafe {
             generated::bpf_probe_read_user((&raw mut word).cast(), have.min(8), probe.base as *const _)
         };
-        if failed != 0 { None } else { Some((word, have)) }
+        if failed != 0 { (0, 0) } else { (word, have) }
     }
 }

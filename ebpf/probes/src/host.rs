@@ -101,9 +101,10 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn compact(&mut self, window: &mut Window, from: u32, _count: u32) {
-        let mut kept = [0u64; CARRY_BYTES / 8];
-        copy((&raw mut kept).cast(), CARRY_BYTES as u32, at(window, from));
-        copy((&raw mut window.words).cast(), CARRY_BYTES as u32, (&raw const kept).cast());
+        // SAFETY: the pointer is to this program's own map value.
+        let join = unsafe { &raw mut (*self.scratch).join }.cast::<u8>();
+        copy(join, CARRY_BYTES as u32, at(window, from));
+        copy((&raw mut window.words).cast(), CARRY_BYTES as u32, join);
     }
 
     #[inline(always)]
@@ -173,7 +174,7 @@ impl Host for Kernel {
             return false;
         };
         // SAFETY: the pointer is to a live element of the map.
-        *into = unsafe { *stored };
+        into.assign(unsafe { &*stored });
         true
     }
 
@@ -190,7 +191,7 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn emit(&mut self, connection: &Connection, request: &Request, ended: &Ended) {
-        emit::exchange(self.socket, connection, request, ended);
+        emit::exchange(self.socket, self.scratch, connection, request, ended);
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Reads of kernel structures, at offsets the loader took from the kernel's BTF.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
+use aya_ebpf::helpers::generated;
 use kerntally_abi::Layout;
 
 /// Offsets and constants, frozen before load. Never read but through [`layout!`].
@@ -31,76 +31,96 @@ const IPPROTO_TCP: u16 = 6;
 /// `PF_EXITING` (`include/linux/sched.h`)
 const PF_EXITING: u32 = 4;
 
-/// Reads a `T` at `offset` from a kernel address.
+/// A type of which zeroes, and any other bits, are a value.
+pub trait Plain: Copy {}
+impl Plain for u8 {}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for i32 {}
+impl Plain for u64 {}
+
+/// Reads a `T` at `offset` from a kernel address; zeroes where it cannot be read.
+///
+/// No `Option`: the payload of a `None` is undefined, the compiler keeps it all the same, and verifiers
+/// before 6.3 refuse to see it read.
 #[inline(always)]
-pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
-    // SAFETY: the helper checks the address and fails where it cannot be read.
-    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+pub fn read<T: Plain>(base: u64, offset: u32) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    let target = value.as_mut_ptr().cast();
+    // SAFETY: the helper checks the address, and writes the whole value: zeroes where it fails.
+    unsafe {
+        generated::bpf_probe_read_kernel(
+            target,
+            size_of::<T>() as u32,
+            (base + u64::from(offset)) as *const _,
+        );
+        value.assume_init()
+    }
 }
 
 /// Address family of a socket.
 #[inline(always)]
 pub fn family(socket: u64) -> u16 {
-    read(socket, layout!(sock_family)).unwrap_or(0)
+    read(socket, layout!(sock_family))
 }
 
 /// Whether it is a stream socket.
 #[inline(always)]
 pub fn is_stream(socket: u64) -> bool {
-    read::<u16>(socket, layout!(sock_type)) == Some(SOCK_STREAM)
+    read::<u16>(socket, layout!(sock_type)) == SOCK_STREAM
 }
 
 /// Whether the socket's own byte positions are those of the caller's bytes: plain TCP, no kernel TLS.
 #[inline(always)]
 pub fn is_positioned(socket: u64) -> bool {
-    read::<u16>(socket, layout!(sock_protocol)) == Some(IPPROTO_TCP)
-        && read::<u64>(socket, layout!(icsk_ulp_ops)) == Some(0)
+    read::<u16>(socket, layout!(sock_protocol)) == IPPROTO_TCP
+        && read::<u64>(socket, layout!(icsk_ulp_ops)) == 0
 }
 
 /// Bytes received from the socket so far, modulo 2^32.
 #[inline(always)]
 pub fn received_position(socket: u64) -> u32 {
-    read(socket, layout!(tcp_copied_seq)).unwrap_or(0)
+    read(socket, layout!(tcp_copied_seq))
 }
 
 /// Bytes sent to the socket so far, modulo 2^32.
 #[inline(always)]
 pub fn sent_position(socket: u64) -> u32 {
-    read(socket, layout!(tcp_write_seq)).unwrap_or(0)
+    read(socket, layout!(tcp_write_seq))
 }
 
 /// Inode number of the socket, 0 once it has lost its file.
 #[inline(always)]
 pub fn inode(socket: u64) -> u64 {
-    let file: u64 = read(socket, layout!(sock_socket)).unwrap_or(0);
+    let file: u64 = read(socket, layout!(sock_socket));
     if file == 0 {
         return 0;
     }
-    read(file, layout!(socket_ino)).unwrap_or(0)
+    read(file, layout!(socket_ino))
 }
 
 /// `sk_shutdown`: 1 no more receives, 2 no more sends.
 #[inline(always)]
 pub fn shutdown(socket: u64) -> u8 {
-    read(socket, layout!(sock_shutdown)).unwrap_or(0)
+    read(socket, layout!(sock_shutdown))
 }
 
 /// `sk_err`
 #[inline(always)]
 pub fn error(socket: u64) -> i32 {
-    read(socket, layout!(sock_err)).unwrap_or(0)
+    read(socket, layout!(sock_err))
 }
 
 /// Local port, host order.
 #[inline(always)]
 pub fn local_port(socket: u64) -> u16 {
-    read(socket, layout!(sock_num)).unwrap_or(0)
+    read(socket, layout!(sock_num))
 }
 
 /// Remote port, host order.
 #[inline(always)]
 pub fn remote_port(socket: u64) -> u16 {
-    u16::from_be(read(socket, layout!(sock_dport)).unwrap_or(0))
+    u16::from_be(read(socket, layout!(sock_dport)))
 }
 
 /// The current task.
@@ -113,24 +133,26 @@ pub fn task() -> u64 {
 /// Whether the current task is exiting.
 #[inline(always)]
 pub fn exiting() -> bool {
-    read::<u32>(task(), layout!(task_flags)).unwrap_or(0) & PF_EXITING != 0
+    read::<u32>(task(), layout!(task_flags)) & PF_EXITING != 0
 }
 
 /// Start of a task's thread group, nanoseconds of `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub fn group_start(task: u64) -> u64 {
-    let leader: u64 = read(task, layout!(task_leader)).unwrap_or(0);
+    let leader: u64 = read(task, layout!(task_leader));
     if leader == 0 {
         return 0;
     }
-    read(leader, layout!(task_start)).unwrap_or(0)
+    read(leader, layout!(task_start))
 }
 
-/// Name of a task's thread group leader.
+/// Copies the name of a task's thread group leader.
 #[inline(always)]
-pub fn group_name(task: u64) -> [u8; 16] {
-    let leader: u64 = read(task, layout!(task_leader)).unwrap_or(0);
-    read(leader, layout!(task_comm)).unwrap_or([0; 16])
+pub fn group_name(task: u64, into: *mut [u8; 16]) {
+    let leader: u64 = read(task, layout!(task_leader));
+    let from = leader + u64::from(layout!(task_comm));
+    // SAFETY: callers pass 16 bytes of their own; the helper checks the source.
+    unsafe { generated::bpf_probe_read_kernel(into.cast(), 16, from as *const _) };
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
 };
 use kerntally_abi::{
-    CELLS, Control, FilterKey,
+    CELLS, Control, ExchangeRecord, FilterKey,
     limits::{
         CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED, FILTER_ENTRIES,
         HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES, PIPELINED_REQUESTS, PROCESSES as PROCESS_LIMIT,
@@ -48,6 +48,10 @@ pub struct Scratch {
     pub fresh: Connection,
     /// The caller's buffer.
     pub buffer: Buffer,
+    /// A record being put together, and behind it
+    pub record: ExchangeRecord,
+    /// the kept start of its head.
+    pub head: [u8; HEAD_BYTES],
 }
 
 /// Key of a stored request.
@@ -92,6 +96,8 @@ pub struct Negative {
 pub struct Process {
     /// Start, nanoseconds of `CLOCK_BOOTTIME`.
     pub start_ns: u64,
+    /// End, nanoseconds of `CLOCK_MONOTONIC`; 0 while it runs.
+    pub exit_ns: u64,
 }
 
 /// How far a task has come in one sendmmsg or recvmmsg.

@@ -1,5 +1,6 @@
 //! Every back end ends here: a socket, a direction, the caller's buffer and a length.
 
+use aya_ebpf::helpers::generated;
 use kerntally_abi::{Control, Counter, EndReason, family, role};
 use kerntally_machine::{
     Close, Connection, Event, Phase, REQUEST, RESPONSE, Sniffed, finish_all, on_data, sniff,
@@ -25,6 +26,9 @@ pub mod direction {
 
 /// How long after attaching a socket's first sight may still be one that was there before. Nanoseconds.
 const SETTLING_NS: u64 = 2_000_000_000;
+
+/// What a connection starts from.
+static EMPTY: Connection = Connection::EMPTY;
 
 /// One call that moved bytes.
 pub struct Call {
@@ -113,7 +117,7 @@ fn known(call: &Call, scratch: *mut Scratch) -> Option<*mut Connection> {
     // SAFETY: the scratch memory is this program's own on this CPU.
     let scratch = unsafe { &mut *scratch };
     let mut host = Kernel { socket: call.socket, scratch: &raw mut *scratch };
-    close(connection, scratch, EndReason::LocalClose, &mut host);
+    close(connection, scratch, EndReason::LocalClose, kernel::now(), &mut host);
     forget_connection(call.socket);
     None
 }
@@ -142,10 +146,13 @@ fn first_sight(
         note(call, control, address_family, kind::FINAL);
         return None;
     }
-    let Some((word, have)) = call.buffer.peek() else {
+    let (word, seen) = call.buffer.peek();
+    // A piece may be longer than what it was given.
+    let have = if seen < call.len { seen } else { call.len };
+    if have == 0 {
         note(call, control, address_family, kind::UNKNOWN);
         return None;
-    };
+    }
     let ingress = call.direction == direction::INGRESS;
     let side = match sniff(word, have) {
         Sniffed::Request => {
@@ -189,13 +196,19 @@ fn enter(
     }
     // SAFETY: the scratch memory is this program's own on this CPU.
     let fresh = unsafe { &mut (*scratch).fresh };
-    *fresh = Connection::EMPTY;
+    // SAFETY: the helper copies one whole connection; a plain assignment would become a call to a loop.
+    unsafe {
+        generated::bpf_probe_read_kernel(
+            (&raw mut *fresh).cast(),
+            size_of::<Connection>() as u32,
+            (&raw const EMPTY).cast(),
+        );
+    }
     fresh.role = side;
     fresh.family = address_family;
     fresh.inode = kernel::inode(call.socket) as u32;
     fresh.filter_tgid = tgid;
     fresh.filter_generation = control.filter_generation;
-    fresh.attachment = control.attachment;
     fresh.positioned =
         u8::from(address_family != family::UNIX && kernel::is_positioned(call.socket));
     if CONNECTIONS.insert(&call.socket, &*fresh, 0).is_err() {
@@ -270,23 +283,23 @@ pub fn forget_connection(socket: u64) {
 
 /// Ends what is open on a connection.
 #[inline(always)]
-pub fn close(
+fn close(
     connection: &mut Connection,
     scratch: &mut Scratch,
     reason: EndReason,
+    now_ns: u64,
     host: &mut Kernel,
 ) {
-    let close = Close { reason, now_ns: kernel::now() };
-    finish_all(connection, &mut scratch.work, close, host);
+    finish_all(connection, &mut scratch.work, Close { reason, now_ns }, host);
 }
 
 /// Ends what is open on a socket, found by its address.
 #[inline(always)]
-pub fn close_socket(program: u32, socket: u64, reason: EndReason) {
+pub fn close_socket(program: u32, socket: u64, reason: EndReason, now_ns: u64) {
     let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return };
     let Some(scratch) = scratch(program) else { return };
     // SAFETY: as in `observe`.
     let (connection, scratch) = unsafe { (&mut *connection, &mut *scratch) };
     let mut host = Kernel { socket, scratch: &raw mut *scratch };
-    close(connection, scratch, reason, &mut host);
+    close(connection, scratch, reason, now_ns, &mut host);
 }

@@ -13,11 +13,14 @@ use crate::{
 /// Announces the current process unless that was done before.
 #[inline(always)]
 pub fn announce(tgid: u32) {
-    if PROCESSES.get_ptr(&tgid).is_some() {
-        return;
+    if let Some(known) = PROCESSES.get_ptr(&tgid) {
+        // SAFETY: the pointer is to a live element of the map.
+        if unsafe { (*known).exit_ns } == 0 {
+            return;
+        }
     }
     let task = kernel::task();
-    let process = Process { start_ns: kernel::group_start(task) };
+    let process = Process { start_ns: kernel::group_start(task), exit_ns: 0 };
     // A full table only means that the process is announced again.
     let _full = PROCESSES.insert(&tgid, &process, 0);
     report(tgid, process.start_ns, process_event::FIRST_SEEN, task);
@@ -33,13 +36,28 @@ pub fn start_of(tgid: u32) -> u64 {
     }
 }
 
+/// When an announced process exited, 0 if it did not.
+#[inline(always)]
+pub fn exit_of(tgid: u32) -> u64 {
+    match PROCESSES.get_ptr(&tgid) {
+        // SAFETY: the pointer is to a live element of the map.
+        Some(process) => unsafe { (*process).exit_ns },
+        None => 0,
+    }
+}
+
 /// Tells the agent that an announced process has replaced its program, or is exiting.
 #[inline(always)]
 pub fn changed(event: u32) {
     let tgid = kernel::tgid();
-    let Some(process) = PROCESSES.get_ptr(&tgid) else { return };
+    let Some(process) = PROCESSES.get_ptr_mut(&tgid) else { return };
     // SAFETY: the pointer is to a live element of the map.
-    let start_ns = unsafe { (*process).start_ns };
+    let start_ns = unsafe {
+        if event == process_event::EXIT {
+            (*process).exit_ns = kernel::now();
+        }
+        (*process).start_ns
+    };
     report(tgid, start_ns, event, kernel::task());
 }
 
@@ -54,14 +72,13 @@ fn report(tgid: u32, start_ns: u64, event: u32, task: u64) {
         return;
     }
     let record = place.cast::<ProcessRecord>();
-    let comm = kernel::group_name(task);
     // SAFETY: the reservation is as large as the record, ours alone, and submitted once.
     unsafe {
         (*record).header = RecordHeader { kind: kind::PROCESS, tail_len: 0 };
         (*record).start_ns = start_ns;
         (*record).tgid = tgid;
         (*record).event = event;
-        (*record).comm = comm;
+        kernel::group_name(task, &raw mut (*record).comm);
         generated::bpf_ringbuf_submit(place, FORCE_WAKEUP);
     }
 }

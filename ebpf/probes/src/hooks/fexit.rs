@@ -15,11 +15,14 @@ use crate::{
 
 /// `struct iovec`
 const IOVEC_BYTES: u64 = 16;
+/// `iovec.iov_len`
+const IOVEC_LEN: u32 = 8;
 
 macro_rules! send {
     ($name:ident, $function:literal, $program:expr) => {
         #[doc = concat!("After `", $function, "`.")]
         #[fexit(function = $function)]
+        #[inline(always)]
         pub fn $name(context: FExitContext) -> i32 {
             sent(&context, 3, $program);
             0
@@ -31,6 +34,7 @@ macro_rules! receive {
     ($name:ident, $function:literal, $program:expr) => {
         #[doc = concat!("After `", $function, "`.")]
         #[fexit(function = $function)]
+        #[inline(always)]
         pub fn $name(context: FExitContext) -> i32 {
             received(&context, $program);
             0
@@ -42,17 +46,19 @@ macro_rules! send_page {
     ($name:ident, $function:literal, $program:expr) => {
         #[doc = concat!("After `", $function, "`, which sends what lies in the page cache (before 6.5).")]
         #[fexit(function = $function)]
+        #[inline(always)]
         pub fn $name(context: FExitContext) -> i32 {
             let result = argument(&context, 5) as i32;
             if control().is_none() || result <= 0 {
                 return 0;
             }
-            if let Some(socket) = socket(&context) {
-                let call = Call {
-                    socket, direction: direction::EGRESS, len: result as u32, buffer: Buffer::UNKNOWN,
-                };
-                observe($program, &call);
-            }
+            let call = Call {
+                socket: socket(&context),
+                direction: direction::EGRESS,
+                len: result as u32,
+                buffer: Buffer::UNKNOWN,
+            };
+            observe($program, &call);
             0
         }
     };
@@ -69,16 +75,16 @@ send_page!(fexit_unix_stream_sendpage, "unix_stream_sendpage", program::UNIX_SEN
 
 /// Before `unix_release`: the socket's last moment.
 #[aya_ebpf::macros::fentry(function = "unix_release")]
+#[inline(always)]
 pub fn fentry_unix_release(context: aya_ebpf::programs::FEntryContext) -> i32 {
     // SAFETY: the only argument is a `struct socket *`.
     let socket = unsafe { *context.as_ptr().cast::<u64>() };
-    if let Some(socket) = kernel::read::<u64>(socket, layout!(socket_sk)) {
-        if socket != 0 && control().is_some() {
-            let reason = if kernel::exiting() { EndReason::Exit } else { EndReason::LocalClose };
-            observe::close_socket(program::RELEASE, socket, reason);
-            observe::forget_connection(socket);
-            crate::negative::forget(socket);
-        }
+    let socket: u64 = kernel::read(socket, layout!(socket_sk));
+    if socket != 0 && control().is_some() {
+        let reason = if kernel::exiting() { EndReason::Exit } else { EndReason::LocalClose };
+        observe::close_socket(program::RELEASE, socket, reason, kernel::now());
+        observe::forget_connection(socket);
+        crate::negative::forget(socket);
     }
     0
 }
@@ -90,7 +96,7 @@ fn argument(context: &FExitContext, index: usize) -> u64 {
 }
 
 #[inline(always)]
-fn socket(context: &FExitContext) -> Option<u64> {
+fn socket(context: &FExitContext) -> u64 {
     kernel::read(argument(context, 0), layout!(socket_sk))
 }
 
@@ -100,7 +106,7 @@ fn sent(context: &FExitContext, result: usize, program: u32) {
     if control().is_none() || result <= 0 {
         return;
     }
-    let Some(socket) = socket(context) else { return };
+    let socket = socket(context);
     let buffer = buffer(argument(context, 1), result as u64);
     let call = Call { socket, direction: direction::EGRESS, len: result as u32, buffer };
     observe(program, &call);
@@ -112,7 +118,7 @@ fn received(context: &FExitContext, program: u32) {
     if control().is_none() || result < 0 || argument(context, 3) & MSG_PEEK != 0 {
         return;
     }
-    let Some(socket) = socket(context) else { return };
+    let socket = socket(context);
     if result == 0 {
         if argument(context, 2) != 0 {
             super::lifecycle::received_end(program, socket);
@@ -127,42 +133,36 @@ fn received(context: &FExitContext, program: u32) {
 /// Where the `len` bytes that passed lie; unknown unless they are in user memory.
 #[inline(always)]
 fn buffer(message: u64, len: u64) -> Buffer {
-    find(message, len).unwrap_or(Buffer::UNKNOWN)
-}
-
-#[inline(always)]
-fn find(message: u64, len: u64) -> Option<Buffer> {
     let iter = message + u64::from(layout!(msg_iter));
-    let kind = kernel::read::<u8>(iter, layout!(iter_type))? as u32 & layout!(iter_type_mask);
-    let offset: u64 = kernel::read(iter, layout!(iter_offset))?;
+    let kind = u32::from(kernel::read::<u8>(iter, layout!(iter_type))) & layout!(iter_type_mask);
+    let offset: u64 = kernel::read(iter, layout!(iter_offset));
     if kind == layout!(iov_ubuf) {
-        let base: u64 = kernel::read(iter, layout!(iter_ubuf))?;
-        return Some(Buffer::single(base.wrapping_add(offset).wrapping_sub(len), len));
+        let base: u64 = kernel::read(iter, layout!(iter_ubuf));
+        return Buffer::single(base.wrapping_add(offset).wrapping_sub(len), len);
     }
     if kind != layout!(iov_iovec) {
-        return None;
+        return Buffer::UNKNOWN;
     }
-    let pieces: u64 = kernel::read(iter, layout!(iter_iov))?;
-    walk_back(pieces, offset, len)
+    walk_back(kernel::read(iter, layout!(iter_iov)), offset, len)
 }
 
 /// From where the iterator stands, `offset` bytes into the piece at `piece`, back by `len` bytes.
 #[inline(always)]
-fn walk_back(piece: u64, offset: u64, len: u64) -> Option<Buffer> {
+fn walk_back(piece: u64, offset: u64, len: u64) -> Buffer {
     let mut piece = piece;
     let mut behind = offset;
     let mut count = 1;
     while behind < len {
         if count > IO_SEGMENTS as u64 {
             crate::counters::add(kerntally_abi::Counter::SegmentsCut, 1);
-            return None;
+            return Buffer::UNKNOWN;
         }
         piece -= IOVEC_BYTES;
-        let size: u64 = kernel::read(piece, 8)?;
+        let size: u64 = kernel::read(piece, IOVEC_LEN);
         behind += size;
         count += 1;
     }
     let mut buffer = Buffer::pieces(piece, count, true);
     buffer.skip = behind - len;
-    Some(buffer)
+    buffer
 }

@@ -34,6 +34,7 @@ fn argument(context: &RawTracePointContext, index: usize) -> u64 {
 
 /// A TCP socket changes its state: `(sk, old state, new state)` (`include/trace/events/sock.h`).
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+#[inline(always)]
 pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     if control().is_none() {
         return 0;
@@ -46,29 +47,23 @@ pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         return 0;
     }
     let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return 0 };
-    if new == state::CLOSE_WAIT {
-        // SAFETY: the pointer is to a live element of the map.
-        unsafe { (*connection).peer_closed_ns = kernel::now() };
-        return 0;
-    }
-    // SAFETY: as above.
-    let server = unsafe { (*connection).role } == role::SERVER;
+    // SAFETY: the pointer is to a live element of the map.
+    let connection = unsafe { &mut *connection };
+    let now = kernel::now();
     let shutdown = kernel::shutdown(socket);
     let own_end = new == state::FIN_WAIT1 || new == state::LAST_ACK;
-    if own_end {
-        // A client that only stops sending still waits for its response.
-        if server || shutdown & RCV_SHUTDOWN != 0 {
-            close_socket(program::STATE, socket, own_reason());
+    let closed = new == state::CLOSE && shutdown & SHUTDOWN_MASK == SHUTDOWN_MASK;
+    // A client that only stops sending still waits for its response.
+    let half_closed = own_end && connection.role == role::CLIENT && shutdown & RCV_SHUTDOWN == 0;
+    if (own_end && !half_closed) || closed {
+        close_socket(program::STATE, socket, own_reason(), now);
+    } else if new == state::CLOSE_WAIT || new == state::CLOSE {
+        // The peer's end alone ends nothing: what it sent may still be read, and a send that is under way
+        // may yet succeed. The owner's close will end it.
+        if connection.peer_closed_ns == 0 {
+            connection.peer_closed_ns = now;
         }
-    } else if new == state::CLOSE {
-        let reason = if shutdown & SHUTDOWN_MASK == SHUTDOWN_MASK {
-            own_reason()
-        } else if kernel::error(socket) != 0 {
-            EndReason::Reset
-        } else {
-            EndReason::PeerClose
-        };
-        close_socket(program::STATE, socket, reason);
+        connection.reset |= u8::from(new == state::CLOSE && kernel::error(socket) != 0);
     }
     0
 }
@@ -80,12 +75,13 @@ fn own_reason() -> EndReason {
 
 /// A TCP socket is destroyed: `(sk)` (`include/trace/events/tcp.h`).
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+#[inline(always)]
 pub fn tcp_destroy_sock(context: RawTracePointContext) -> i32 {
     if control().is_none() {
         return 0;
     }
     let socket = argument(&context, 0);
-    close_socket(program::DESTROY, socket, EndReason::LocalClose);
+    close_socket(program::DESTROY, socket, own_reason(), kernel::now());
     forget_connection(socket);
     negative::forget(socket);
     0
@@ -103,12 +99,13 @@ pub fn received_end(program: u32, socket: u64) {
     if connection.role == role::CLIENT
         && connection.directions[RESPONSE].phase == Phase::UntilClose as u8
     {
-        close_socket(program, socket, EndReason::PeerClose);
+        close_socket(program, socket, EndReason::PeerClose, kernel::now());
     }
 }
 
 /// A process replaces its program: `(task, old pid, binary)` (`include/trace/events/sched.h`).
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
+#[inline(always)]
 pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
     process::changed(process_event::EXEC);
     0
@@ -116,6 +113,7 @@ pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
 
 /// A task exits: `(task)` (`include/trace/events/sched.h`).
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
+#[inline(always)]
 pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
     let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
     if both >> 32 == both & 0xffff_ffff {
@@ -124,15 +122,24 @@ pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
     0
 }
 
-/// Ends a Unix socket that is gone, run from user space: `(address, inode number, force)`.
+/// Ends a Unix socket that is gone, run from user space: `(address, inode number)`.
 #[raw_tracepoint(tracepoint = "sys_enter")]
+#[inline(always)]
 pub fn sweep(context: RawTracePointContext) -> i32 {
     let socket = argument(&context, 0);
     let inode = argument(&context, 1);
     if kernel::inode(socket) == inode && inode != 0 {
         return 0;
     }
-    close_socket(program::SWEEP, socket, EndReason::LocalClose);
+    let Some(connection) = CONNECTIONS.get_ptr(&socket) else { return 0 };
+    // SAFETY: the pointer is to a live element of the map.
+    let exit_ns = process::exit_of(unsafe { (*connection).filter_tgid });
+    let (reason, end) = if exit_ns == 0 {
+        (EndReason::LocalClose, kernel::now())
+    } else {
+        (EndReason::Exit, exit_ns)
+    };
+    close_socket(program::SWEEP, socket, reason, end);
     forget_connection(socket);
     1
 }

@@ -60,6 +60,7 @@ const MMSGHDR_BYTES: u64 = 64;
 
 /// Bytes were sent.
 #[raw_tracepoint(tracepoint = "sock_send_length")]
+#[inline(always)]
 pub fn sock_send_length(context: RawTracePointContext) -> i32 {
     length(&context, direction::EGRESS, program::SEND);
     0
@@ -67,6 +68,7 @@ pub fn sock_send_length(context: RawTracePointContext) -> i32 {
 
 /// Bytes were received.
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
+#[inline(always)]
 pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
     length(&context, direction::INGRESS, program::RECEIVE);
     0

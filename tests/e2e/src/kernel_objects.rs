@@ -73,6 +73,11 @@ impl KernelObjects {
         }
     }
 
+    /// Whether an object is among them.
+    pub fn contains(&self, kind: &'static str, id: u64) -> bool {
+        self.ids.contains(&(kind, id))
+    }
+
     /// How many there are of one kind.
     pub fn count(&self, kind: &str) -> usize {
         self.ids.iter().filter(|(of, _)| *of == kind).count()

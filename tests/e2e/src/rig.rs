@@ -58,7 +58,7 @@ impl Rig {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        std::thread::sleep(Duration::from_millis(2200));
+        std::thread::sleep(Duration::from_millis(1300));
         let differences = self.count_differences(truths)?;
         ensure!(
             differences.is_empty(),

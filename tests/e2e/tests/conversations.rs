@@ -9,13 +9,19 @@
 use std::path::Path;
 use std::process::Command;
 
-use kerntally_e2e::rig::runs_everything;
+use kerntally_e2e::rig::{runs_everything, skip};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kerntally-conversations");
 
 /// The peers are only worth anything if both sides of each conversation count the same.
 #[test]
 fn peers_agree_among_themselves() {
+    if !runs_everything() {
+        return skip(
+            "peers_agree_among_themselves",
+            "only with KERNTALLY_E2E_ALL=1",
+        );
+    }
     let status = Command::new(PROGRAM)
         .args(["--dry-run", "--quick"])
         .status()

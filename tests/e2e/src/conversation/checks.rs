@@ -79,9 +79,10 @@ fn play_and_compare(options: &RunOptions, agent: &Agent, name: &str, attempt: us
             }
             ensure!(
                 Instant::now() < deadline,
-                "{}: {}",
+                "{name} number {attempt} over {}: {}; ledger: {:?}",
                 transport.name(),
-                differences.join("; ")
+                differences.join("; "),
+                agent.ledger()?
             );
             sleep(Duration::from_millis(200));
         }
@@ -168,7 +169,8 @@ fn leaves_nothing(options: &RunOptions, binary: &Path, signal: Signal) -> Result
         signal == Signal::KILL || status.success(),
         "the agent ended with {status}"
     );
-    let deadline = Instant::now() + Duration::from_secs(5);
+    // Maps go when the programs that used them are freed, after a grace period that a busy machine draws out.
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let left = KernelObjects::existing()?.intersection(&objects);
         if left.is_empty() {

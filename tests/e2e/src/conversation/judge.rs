@@ -86,6 +86,11 @@ fn play_late_again(
 /// The export once it shows what is waited for, or when it had time enough; looked at again a little later, so
 /// that what is counted twice is seen.
 fn settled(options: &RunOptions, agent: &Agent, played: &[Played]) -> Result<Vec<Series>> {
+    if played.iter().all(|one| one.case.blind.is_some()) {
+        // What is waited for may never come; what comes does within the sweep and one push.
+        sleep(options.settle / 2);
+        return agent.series();
+    }
     let complete = |series: &[Series]| {
         played
             .iter()
@@ -95,7 +100,7 @@ fn settled(options: &RunOptions, agent: &Agent, played: &[Played]) -> Result<Vec
     while Instant::now() < deadline && !complete(&agent.series()?) {
         sleep(Duration::from_millis(200));
     }
-    sleep(Duration::from_millis(2200));
+    sleep(options.settle / 6);
     agent.series()
 }
 

@@ -8,9 +8,6 @@ use crate::{
     step::todo,
 };
 
-/// Requests of one connection that may wait at one time; deeper pipelines are not separated.
-pub(crate) const WAITING_LIMIT: u32 = 64;
-
 /// How long a response on a Unix socket waits for the hook of its request. Nanoseconds.
 const HELD_NS: u64 = 50_000_000;
 
@@ -105,7 +102,7 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H, 
         cell.assign(&work.request);
         true
     } else {
-        waiting < WAITING_LIMIT && host.store(&work.request)
+        waiting < H::WAITING && host.store(&work.request)
     };
     if !stored {
         // A hole in the queue: its response is consumed in silence.

@@ -41,6 +41,12 @@ impl Ended {
 ///
 /// Every method is called with bounded arguments; a slot is never [`crate::NO_SLOT`].
 pub trait Host: Sized {
+    /// Requests of one connection that may wait at one time; deeper pipelines are not separated.
+    const WAITING: u32 = 64;
+
+    /// Steps of ending a connection: two for every request that may wait, and some for what is half read.
+    const CLOSE_STEPS: u32 = 2 * Self::WAITING + 4;
+
     /// Keeps the compiler from carrying state in registers from one step to the next.
     fn barrier(&self);
 
@@ -108,7 +114,7 @@ pub trait Host: Sized {
     #[inline(always)]
     fn drive_close(&mut self, connection: &mut Connection, work: &mut Work) {
         let mut taken = 0;
-        while taken < crate::CLOSE_STEPS {
+        while taken < Self::CLOSE_STEPS {
             taken += 1;
             if !close_step(connection, work, self) {
                 return;

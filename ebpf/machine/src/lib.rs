@@ -26,5 +26,5 @@ pub use connection::{
 pub use finish::{Close, close_step, finish_all};
 pub use host::{Ended, Host};
 pub use sniff::{Sniffed, sniff};
-pub use step::{CLOSE_STEPS, Event, MAX_STEPS, MAX_STEPS_LOOPED, Work, on_data, step};
+pub use step::{Event, MAX_STEPS, MAX_STEPS_LOOPED, Work, on_data, step};
 pub use window::{WINDOW_BYTES, Window};

@@ -14,9 +14,6 @@ pub const MAX_STEPS: u32 = 128;
 /// Steps one call may take elsewhere: it bounds the time that a hook may add to a call.
 pub const MAX_STEPS_LOOPED: u32 = 8192;
 
-/// Steps of ending a connection: two for every request that may wait, and some for what is half read.
-pub const CLOSE_STEPS: u32 = 2 * finish::WAITING_LIMIT + 4;
-
 /// Bytes read at once while a request's head is expected.
 const HEAD_READ: u32 = 960;
 /// Bytes read at once while a response's head is expected: nothing of it is kept.

@@ -7,7 +7,7 @@ use kerntally_abi::{
 };
 use kerntally_machine::{Connection, Ended, Host, NO_SLOT, Request, WINDOW_BYTES, Window};
 #[cfg(feature = "modern")]
-use kerntally_machine::{CLOSE_STEPS, MAX_STEPS_LOOPED, Work, close_step, step};
+use kerntally_machine::{MAX_STEPS_LOOPED, Work, close_step, step};
 
 use crate::{
     buffer::Buffer,
@@ -62,6 +62,10 @@ impl Kernel {
 }
 
 impl Host for Kernel {
+    /// The verifier of these kernels walks every one of them.
+    #[cfg(not(feature = "modern"))]
+    const WAITING: u32 = 16;
+
     #[inline(always)]
     fn barrier(&self) {
         // SAFETY: no instructions; the compiler must assume that memory has changed.
@@ -218,7 +222,7 @@ impl Host for Kernel {
     fn drive_close(&mut self, connection: &mut Connection, _work: &mut Work) {
         let mut drive =
             Drive { connection, scratch: self.scratch, socket: self.socket, side: 0, done: 0 };
-        repeat(CLOSE_STEPS, next_close_step, &mut drive);
+        repeat(Self::CLOSE_STEPS, next_close_step, &mut drive);
     }
 }
 

@@ -7,14 +7,13 @@
     reason = "all of an integration test is a test"
 )]
 
-use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kerntally_e2e::install;
 use kerntally_e2e::kernel_objects::KernelObjects;
-use kerntally_e2e::rig::{Rig, skip};
+use kerntally_e2e::rig::{Rig, say, skip};
 use kerntally_e2e::servers;
 use serde_json::Value;
 
@@ -99,7 +98,7 @@ impl Cost {
             let output = Command::new("bpftool")
                 .args(["-j", kind, "list"])
                 .output()?;
-            Ok(serde_json::from_slice(&output.stdout).context("bpftool printed no JSON")?)
+            serde_json::from_slice(&output.stdout).context("bpftool printed no JSON")
         };
         let own = |kind: &'static str, object: &Value| {
             object["id"]
@@ -114,7 +113,7 @@ impl Cost {
         let programs = listed("prog")?
             .iter()
             .filter(|program| own("prog", program))
-            .filter_map(|program| per_run(program))
+            .filter_map(per_run)
             .collect();
         Ok(Self {
             cpu_us_per_exchange: cpu_seconds * 1e6 / small(exchanges),
@@ -178,8 +177,4 @@ fn mib(bytes: u64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn small(value: u64) -> f64 {
     value as f64
-}
-
-fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
 }

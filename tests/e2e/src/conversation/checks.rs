@@ -194,7 +194,7 @@ fn leaves_nothing(options: &RunOptions, binary: &Path, signal: Signal) -> Result
 
 fn disabled_counts_nothing(options: &RunOptions, binary: &Path) -> Result<()> {
     let agent = start_agent(options, binary, "agent-disabled")?;
-    play_and_compare(options, &agent, "keep-alive", 1)?;
+    play_and_compare(options, &agent, "keep-alive", 11)?;
     agent.probes(&["disable", "--all"])?;
     let deadline = Instant::now() + Duration::from_millis(1500);
     loop {
@@ -210,7 +210,7 @@ fn disabled_counts_nothing(options: &RunOptions, binary: &Path) -> Result<()> {
     }
     let before = agent.ledger()?;
     for transport in Transport::ALL {
-        Running::start(options, case("keep-alive")?, *transport, 2)?.finish_by_service()?;
+        Running::start(options, case("keep-alive")?, *transport, 12)?.finish_by_service()?;
     }
     sleep(Duration::from_secs(3));
     let after = agent.ledger()?;
@@ -222,16 +222,16 @@ fn disabled_counts_nothing(options: &RunOptions, binary: &Path) -> Result<()> {
     let counted = agent
         .series()?
         .into_iter()
-        .find(|series| series.service.ends_with(".2"));
+        .find(|series| series.service.ends_with(".12"));
     ensure!(counted.is_none(), "exported while disabled: {counted:?}");
     agent.probes(&["enable", "--all"])?;
-    play_and_compare(options, &agent, "keep-alive", 3)?;
+    play_and_compare(options, &agent, "keep-alive", 13)?;
     ledger_closes(&agent)
 }
 
 fn open_at_disable(options: &RunOptions, binary: &Path) -> Result<()> {
     let agent = start_agent(options, binary, "agent-open-at-disable")?;
-    let slow = Running::start(options, case("pause-before-response")?, Transport::Tcp4, 1)?;
+    let slow = Running::start(options, case("pause-before-response")?, Transport::Tcp4, 11)?;
     let deadline = Instant::now() + options.scale.pause;
     while agent.ledger()?.open() < 2 {
         ensure!(
@@ -256,7 +256,7 @@ fn open_at_disable(options: &RunOptions, binary: &Path) -> Result<()> {
         );
         sleep(Duration::from_millis(200));
     }
-    play_and_compare(options, &agent, "keep-alive", 4)?;
+    play_and_compare(options, &agent, "keep-alive", 14)?;
     ledger_closes(&agent)
 }
 
@@ -287,7 +287,7 @@ fn cycles_under_load(options: &RunOptions, binary: &Path) -> Result<()> {
         after == before,
         "programs, maps, links: {before:?} before, {after:?} after"
     );
-    play_and_compare(options, &agent, "keep-alive", 5)?;
+    play_and_compare(options, &agent, "keep-alive", 15)?;
     ledger_closes(&agent)?;
     let ended = agent.terminate()?;
     ensure!(ended.success(), "the agent ended with {ended}");

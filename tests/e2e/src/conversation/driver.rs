@@ -100,6 +100,7 @@ pub fn list() -> Vec<String> {
 
 /// Runs everything selected; prints one line a case and the verdict last.
 pub fn run(options: &RunOptions) -> Result<Verdict> {
+    std::fs::create_dir_all(&options.directory).context("creating the directory")?;
     let mut verdict = Verdict::default();
     let mut judge = |name: &str, outcome: &Outcome| report(&mut verdict, name, outcome);
     match &options.agent {

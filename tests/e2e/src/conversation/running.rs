@@ -85,7 +85,9 @@ impl Running {
     ) -> Result<Self> {
         let name = service_name(case, transport, "play", attempt);
         let directory = options.directory.join(name);
-        std::fs::create_dir_all(&directory).context("creating the case's directory")?;
+        // What an earlier play left behind would be taken for this one's.
+        std::fs::create_dir(&directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
         let (server_in, client_out) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (client_in, server_out) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut pipes = vec![(client_in, client_out), (server_in, server_out)];

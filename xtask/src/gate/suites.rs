@@ -145,6 +145,9 @@ pub(crate) fn guests(
     for failure in &guests.failures {
         report.name_failure(failure);
     }
+    for missing in &guests.missing {
+        report.note(missing);
+    }
     report.add(guests.tally);
     Ok(())
 }

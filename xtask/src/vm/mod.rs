@@ -141,6 +141,8 @@ pub(crate) struct Guests {
     pub(crate) tally: Tally,
     /// Cases that failed, and guests that went wrong, by name.
     pub(crate) failures: Vec<String>,
+    /// Guests whose kernel could not be had.
+    pub(crate) missing: Vec<String>,
 }
 
 /// Builds the agent and runs the chosen guests.
@@ -148,7 +150,14 @@ pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> Result<ExitCode> {
     if !choice.no_build {
         build::build(workspace)?;
     }
-    let Guests { tally, failures } = guests(workspace, choice)?;
+    let Guests {
+        tally,
+        failures,
+        missing,
+    } = guests(workspace, choice)?;
+    for missing in missing {
+        println!("not run: {missing}");
+    }
     for failure in failures {
         println!("failed: {failure}");
     }
@@ -178,25 +187,14 @@ pub(crate) fn guests(workspace: &Workspace, choice: &Choice) -> Result<Guests> {
         let name = format!("guest kernel {}, back end {backend}", line.name);
         let step = Step::begin(&name);
         let known = kernel.take().filter(|kernel| kernel.line == line);
-        let fetched = known.map_or_else(|| kernels::fetch(workspace, line), Ok);
-        let result = fetched.and_then(|fetched| {
-            println!("  kernel {}", fetched.release);
-            guest(
-                workspace,
-                choice,
-                kernel.insert(fetched),
-                &backend,
-                &archive,
-            )
-        });
-        let word = match result {
-            Ok((console, outcome)) => guests.add(&name, &console, outcome),
-            Err(error) => {
-                println!("  {error:#}");
-                guests.tally.failed += 1;
-                guests.failures.push(format!("{name}: {error:#}"));
-                "failed"
+        let word = match known.map_or_else(|| kernels::fetch(workspace, line), Ok) {
+            Ok(fetched) => {
+                let kernel = kernel.insert(fetched);
+                println!("  kernel {}", kernel.release);
+                let (console, outcome) = guest(workspace, choice, kernel, &backend, &archive)?;
+                guests.add(&name, &console, outcome)
             }
+            Err(error) => guests.miss(&name, &error),
         };
         step.end(word);
     }
@@ -273,6 +271,14 @@ fn report(console: &Console, log: &Path, limit: Duration) {
 }
 
 impl Guests {
+    /// A kernel that cannot be had was not tested, which says nothing about it.
+    fn miss(&mut self, name: &str, error: &anyhow::Error) -> &'static str {
+        println!("  {error:#}");
+        self.tally.skipped += 1;
+        self.missing.push(format!("{name}: {error:#}"));
+        "not run"
+    }
+
     fn add(&mut self, name: &str, console: &Console, outcome: Outcome) -> &'static str {
         let count = |result| {
             console

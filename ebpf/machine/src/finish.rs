@@ -58,15 +58,20 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     direction.slot = NO_SLOT;
     direction.bits |= bits::PUSHED;
     host.count(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
+    host.barrier();
+    let request = &work.request;
     if request.flags & request_flag::SILENT != 0 {
         host.count(if server { Counter::HeadTooLongServer } else { Counter::HeadTooLongClient }, 1);
     }
+    host.barrier();
     connection.in_step = 1;
     if connection.directions[RESPONSE].phase == Phase::UntilClose as u8 && waiting > 0 {
         work.todo |= todo::FINISH_PREVIOUS;
     }
-    enqueue(connection, work, host, waiting);
-    if waiting == 0 {
+    host.barrier();
+    enqueue(connection, work, host);
+    host.barrier();
+    if connection.waiting() == 1 {
         meet_early_response(connection, work, host);
     }
 }
@@ -95,7 +100,8 @@ fn flags(direction: &Direction, waiting: u32) -> u8 {
 }
 
 #[inline(always)]
-fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H, waiting: u32) {
+fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let waiting = connection.waiting();
     let sequence = connection.arrived;
     let cell = &mut connection.embedded[(sequence & 1) as usize];
     let stored = if cell.flags & request_flag::LIVE == 0 {
@@ -240,23 +246,42 @@ fn reset_response(connection: &mut Connection) {
 }
 
 /// Finishes the request that waits longest, unless somebody else does so at this moment.
+///
+/// Between its parts lie barriers: what one part found out is read again from memory by the next, so that
+/// the verifier sees all ways through a part end in the same state.
 #[inline(always)]
 fn finish_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
-    let sequence = connection.answered;
-    let found = front(connection, work, host);
-    if !host.claim(connection, sequence) || !found {
+    if !take_front(connection, work, host) {
         return;
     }
-    drop_front(connection, sequence, host);
+    host.barrier();
     if connection.role == role::SERVER && work.request.start_ns < connection.previous_end_ns {
         work.request.start_ns = connection.previous_end_ns;
     }
-    connection.previous_end_ns = work.ended.end_ns;
     host.barrier();
+    connection.previous_end_ns = work.ended.end_ns;
     if work.request.flags & request_flag::SILENT == 0 {
         host.emit(connection, &work.request, &work.ended);
     }
+    host.barrier();
     release(work.request.slot, host);
+    host.barrier();
+}
+
+/// Takes the request that waits longest out of the queue into `work.request`; false if there is a hole in
+/// its place, or somebody else has taken it.
+#[inline(always)]
+fn take_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    if !front(connection, work, host) {
+        work.request.flags = 0;
+    }
+    host.barrier();
+    let sequence = connection.answered;
+    if !host.claim(connection, sequence) || work.request.flags == 0 {
+        return false;
+    }
+    drop_front(connection, sequence, host);
+    true
 }
 
 #[inline(always)]
@@ -281,13 +306,12 @@ fn count_unseparated<H: Host>(side: u8, by: u64, host: &mut H) {
 #[inline(always)]
 fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
     if connection.waiting() > 0 {
-        let sequence = connection.answered;
-        let found = front(connection, work, host);
-        if !host.claim(connection, sequence) || !found {
+        if !take_front(connection, work, host) {
             return true;
         }
-        drop_front(connection, sequence, host);
+        host.barrier();
         release(work.request.slot, host);
+        host.barrier();
         if work.request.flags & request_flag::SILENT == 0 {
             count_unseparated(connection.role, 1, host);
         }

@@ -35,10 +35,15 @@ pub fn exchange(
     request: &Request,
     ended: &Ended,
 ) {
-    let kept = copy_head(scratch, request);
     // SAFETY: the pointer is to this program's own map value, in which the record has its own room.
     let record = unsafe { &mut (*scratch).record };
-    fill(record, socket, connection, request, ended, kept);
+    record.header = RecordHeader { kind: kind::EXCHANGE, tail_len: 0 };
+    barrier();
+    copy_head(scratch, record, request);
+    barrier();
+    fill(record, socket, connection, request, ended);
+    barrier();
+    let kept = record.header.tail_len;
     let ring = (&raw const RING).cast_mut().cast();
     let size = size_of::<ExchangeRecord>() as u64 + u64::from(bounded(kept, KEPT_MASK));
     // SAFETY: `RING` is a ring buffer map; record and head lie one behind the other and are longer than
@@ -49,25 +54,34 @@ pub fn exchange(
         let wake = if crossed { FORCE_WAKEUP } else { NO_WAKEUP };
         generated::bpf_ringbuf_output(ring, (&raw mut *record).cast(), size, wake)
     };
-    let server = connection.role == role::SERVER;
-    let counter = match (failed == 0, server) {
-        (true, true) => Counter::EmittedServer,
-        (true, false) => Counter::EmittedClient,
-        (false, true) => Counter::RingFullServer,
-        (false, false) => Counter::RingFullClient,
-    };
-    counters::add(counter, 1);
+    let first = if failed == 0 { Counter::EmittedServer } else { Counter::RingFullServer };
+    barrier();
+    // The client's counter follows the server's.
+    counters::add_at(first as u32 + u32::from(connection.role), 1);
 }
 
-/// Copies the kept head behind the record; returns its length.
+const _: () = assert!(Counter::EmittedClient as u32 == Counter::EmittedServer as u32 + 1);
+const _: () = assert!(Counter::RingFullClient as u32 == Counter::RingFullServer as u32 + 1);
+const _: () = assert!(role::SERVER == 0 && role::CLIENT == 1);
+
+/// Makes the compiler read again from memory what it needs from here on, so that the verifier sees all
+/// ways to this point end in the same state.
 #[inline(always)]
-fn copy_head(scratch: *mut Scratch, request: &Request) -> u32 {
+fn barrier() {
+    // SAFETY: no instructions.
+    unsafe { core::arch::asm!("") };
+}
+
+/// Copies the kept head behind the record, and notes its length in it.
+#[inline(always)]
+fn copy_head(scratch: *mut Scratch, record: &mut ExchangeRecord, request: &Request) {
     let limit = layout!(head_bytes);
     let len = u32::from(request.head_len);
-    let kept = if len > limit { limit } else { len };
-    let Some(slot) = HEADS.get_ptr(u32::from(request.slot)) else { return 0 };
     // The whole slot is 1,024 bytes long, which the mask would turn into none.
-    let kept = if kept > KEPT_MASK { KEPT_MASK } else { kept };
+    let limit = if limit > KEPT_MASK { KEPT_MASK } else { limit };
+    let kept = if len > limit { limit } else { len };
+    let Some(slot) = HEADS.get_ptr(u32::from(request.slot)) else { return };
+    record.header.tail_len = kept;
     // SAFETY: the slot is a live element of the map, and both it and the target are longer than the mask.
     unsafe {
         generated::bpf_probe_read_kernel(
@@ -76,7 +90,6 @@ fn copy_head(scratch: *mut Scratch, request: &Request) -> u32 {
             (&raw const (*slot).head).cast(),
         );
     }
-    kept
 }
 
 /// Writes every field of the fixed part.
@@ -87,14 +100,14 @@ fn fill(
     connection: &Connection,
     request: &Request,
     ended: &Ended,
-    kept: u32,
 ) {
     let unix = connection.family == family::UNIX;
-    record.header = RecordHeader { kind: kind::EXCHANGE, tail_len: kept };
     record.start_ns = request.start_ns;
     record.end_ns =
         if ended.end_ns > request.start_ns { ended.end_ns } else { request.start_ns };
+    barrier();
     record.process_start_ns = process::start_of(request.tgid);
+    barrier();
     record.socket = socket;
     record.inode = u64::from(connection.inode);
     record.request_bytes = request.bytes;
@@ -105,11 +118,13 @@ fn fill(
     record.flags = flags(request, ended);
     record.local_port = if unix { 0 } else { kernel::local_port(socket) };
     record.remote_port = if unix { 0 } else { kernel::remote_port(socket) };
+    barrier();
     record.role = connection.role;
     record.family = connection.family;
     record.end = ended.reason;
     record.version_minor = u8::from(request.flags & request_flag::VERSION_1_0 == 0);
     record.method_len = if request.slot == NO_SLOT { 0 } else { request.method_len };
+    barrier();
     let (local, remote) = (&raw mut record.local_addr, &raw mut record.remote_addr);
     addresses(connection.family, socket, local.cast(), remote.cast());
 }

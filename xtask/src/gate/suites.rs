@@ -42,6 +42,9 @@ pub(crate) fn unit(workspace: &Workspace, report: &mut Report) -> Result<()> {
 /// The agent beside real programs, as root, one test at a time because they share the kernel.
 pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) -> Result<()> {
     let programs = end_to_end_programs(workspace)?;
+    if programs.is_empty() {
+        bail!("cargo built no end-to-end test");
+    }
     if let Err(reason) = super::prepare_for_root() {
         report.skip(format!("end-to-end tests: {reason:#}"));
         return Ok(());

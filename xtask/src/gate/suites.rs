@@ -63,13 +63,20 @@ pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) 
             .to_string_lossy()
             .into_owned();
         println!("\n  -- {name}");
-        let variables = [
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        let mut variables = vec![
             ("KERNTALLY_BIN", agent.as_os_str()),
-            ("KERNTALLY_E2E_ALL", OsStr::new(if all { "1" } else { "0" })),
             // Servers under test come from the user's own path as well.
-            ("PATH", &std::env::var_os("PATH").unwrap_or_default()),
-            ("HOME", &std::env::var_os("HOME").unwrap_or_default()),
+            ("PATH", &path),
+            ("HOME", &home),
         ];
+        if all {
+            variables.extend(
+                ["KERNTALLY_E2E_ALL", "KERNTALLY_E2E_COLLECTOR"]
+                    .map(|name| (name, OsStr::new("1"))),
+            );
+        }
         let mut tests = command::with_environment(OsStr::new("timeout").as_ref(), &variables)?;
         tests.current_dir(workspace.path("tests/e2e"));
         tests

@@ -6,7 +6,6 @@
     reason = "all of an integration test is a test"
 )]
 
-use std::path::Path;
 use std::process::Command;
 
 use kerntally_e2e::rig::{runs_everything, skip};
@@ -35,11 +34,10 @@ fn peers_agree_among_themselves() {
 #[test]
 fn every_conversation_is_counted_right() {
     let agent = kerntally_e2e::agent::binary().unwrap();
-    let mut command = Command::new(PROGRAM);
-    command.arg("--agent").arg(Path::new(&agent));
-    if !runs_everything() {
-        command.args(["--cycles", "30"]);
-    }
-    let status = command.status().unwrap();
+    let status = Command::new(PROGRAM)
+        .arg("--agent")
+        .arg(agent)
+        .status()
+        .unwrap();
     assert!(status.success(), "see the lines `case ... fail` above");
 }

@@ -117,7 +117,7 @@ impl Cost {
             .collect();
         Ok(Self {
             cpu_us_per_exchange: cpu_seconds * 1e6 / small(exchanges),
-            resident_mib: resident_mib(rig.agent.pid())?,
+            resident_mib: mib(rig.agent.resident_bytes()?),
             map_bytes,
             programs,
         })
@@ -158,16 +158,6 @@ fn cpu_seconds(pid: u32) -> Result<f64> {
     let fields: Vec<_> = fields.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
     Ok(small(ticks) / 100.0)
-}
-
-fn resident_mib(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(mib(kib * 1024))
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -28,6 +28,10 @@ pub(super) const ALL: &[Check] = &[
         run: planted_secrets,
     },
     Check {
+        name: "garbage-bounds-memory",
+        run: garbage_bounds_memory,
+    },
+    Check {
         name: "sigterm-leaves-nothing",
         run: |o, b| leaves_nothing(o, b, Signal::TERM),
     },
@@ -117,6 +121,35 @@ fn planted_secrets(options: &RunOptions, binary: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// Endless heads, megabyte lines and binary, again and again: the agent grows no more after the first rounds.
+fn garbage_bounds_memory(options: &RunOptions, binary: &Path) -> Result<()> {
+    let mut agent = start_agent(options, binary, "agent-garbage")?;
+    let round = |number: usize| -> Result<()> {
+        for name in [
+            "endless-head",
+            "known-method-with-megabyte-line",
+            "binary",
+            "text-lines",
+        ] {
+            Running::start(options, case(name)?, Transport::Tcp4, number)?.finish_by_service()?;
+        }
+        Ok(())
+    };
+    (20..25).try_for_each(round)?;
+    let before = agent.resident_bytes()?;
+    (25..40).try_for_each(round)?;
+    let after = agent.resident_bytes()?;
+    ensure!(
+        after < before + GARBAGE_MAY_COST_BYTES,
+        "{before} bytes resident after five rounds, {after} after twenty"
+    );
+    ensure!(agent.is_running(), "the agent died: {}", agent.log_tail());
+    ledger_closes(&agent)
+}
+
+/// Each round is a service of its own, with its series: far less than one of the megabyte lines.
+const GARBAGE_MAY_COST_BYTES: u64 = 8 * 1024 * 1024;
 
 fn find_secret(bytes: &[u8], place: &str) -> Result<()> {
     let text = String::from_utf8_lossy(bytes);

@@ -42,7 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
         .ledger(NOT_BUILT),
         Case::plan("unknown-method-with-megabyte-line", unknown_megabyte)
             .ledger(Ledgers::Names(&["head_too_long"])),
-        Case::plan("known-method-with-megabyte-line", known_megabyte),
+        Case::plan("known-method-with-megabyte-line", known_megabyte).host_cut_off(),
         Case::plan("endless-head", endless_head),
         Case::peers("beside-http", mixed_server, mixed_client),
         Case::peers("received-by-splice", splicing_server, spliced_client)

@@ -73,6 +73,8 @@ pub(super) struct Case {
     pub(super) asymmetric: bool,
     /// The end is a close, which not every back end sees at once on Unix sockets.
     pub(super) ended_by_close: bool,
+    /// The Host header lies beyond what is kept of a head: the peer's address stands in.
+    pub(super) host_cut_off: bool,
     /// Sides that end by a signal.
     pub(super) dies: &'static [&'static str],
     /// A named blind spot: what is not exported here is not seen by design.
@@ -90,6 +92,7 @@ impl Case {
             slow: false,
             asymmetric: false,
             ended_by_close: false,
+            host_cut_off: false,
             dies: &[],
             blind: None,
         }
@@ -141,6 +144,11 @@ impl Case {
 
     fn ended_by_close(mut self) -> Self {
         self.ended_by_close = true;
+        self
+    }
+
+    fn host_cut_off(mut self) -> Self {
+        self.host_cut_off = true;
         self
     }
 

@@ -41,6 +41,9 @@ impl Ended {
 ///
 /// Every method is called with bounded arguments; a slot is never [`crate::NO_SLOT`].
 pub trait Host: Sized {
+    /// Steps one call may take.
+    const STEPS: u32 = crate::MAX_STEPS;
+
     /// Requests of one connection that may wait at one time; deeper pipelines are not separated.
     const WAITING: u32 = 64;
 
@@ -101,7 +104,7 @@ pub trait Host: Sized {
     #[inline(always)]
     fn drive(&mut self, connection: &mut Connection, side: usize, work: &mut Work) -> bool {
         let mut taken = 0;
-        while taken < crate::MAX_STEPS {
+        while taken < Self::STEPS {
             taken += 1;
             if !step(connection, side, work, self) {
                 return true;

@@ -52,7 +52,11 @@ pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     let now = kernel::now();
     let shutdown = kernel::shutdown(socket);
     let own_end = new == state::FIN_WAIT1 || new == state::LAST_ACK;
-    let closed = new == state::CLOSE && shutdown & SHUTDOWN_MASK == SHUTDOWN_MASK;
+    // With unread bytes a close resets at once; out of any other state the connection has ended for good,
+    // but a reader may still be at its last bytes.
+    let old = argument(&context, 1) as u32;
+    let open = old == state::ESTABLISHED || old == state::CLOSE_WAIT;
+    let closed = new == state::CLOSE && open && shutdown & SHUTDOWN_MASK == SHUTDOWN_MASK;
     // A client that only stops sending still waits for its response.
     let half_closed = own_end && connection.role == role::CLIENT && shutdown & RCV_SHUTDOWN == 0;
     if (own_end && !half_closed) || closed {

@@ -60,6 +60,10 @@ pub(super) enum Ledgers {
 }
 
 /// One case.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of its own"
+)]
 #[derive(Debug)]
 pub(super) struct Case {
     pub(super) name: &'static str,

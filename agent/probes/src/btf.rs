@@ -107,9 +107,15 @@ impl Btf {
         let section = bytes
             .get(header + types_at..header + types_at + types_len)
             .ok_or(BtfError::Malformed(header))?;
-        let mut btf =
-            Self { types: vec![Type::default()], structs: HashMap::new(), enums: HashMap::new() };
-        let mut reader = Reader { bytes: section, at: 0 };
+        let mut btf = Self {
+            types: vec![Type::default()],
+            structs: HashMap::new(),
+            enums: HashMap::new(),
+        };
+        let mut reader = Reader {
+            bytes: section,
+            at: 0,
+        };
         while reader.at < section.len() {
             btf.read_type(&mut reader, names)?;
         }
@@ -121,14 +127,20 @@ impl Btf {
         let info = reader.word()?;
         let target = reader.word()?;
         let (kind, count, flagged) = (info >> 24 & 0x1f, info & 0xffff, info >> 31 == 1);
-        let mut read = Type { kind, target, members: Vec::new() };
+        let mut read = Type {
+            kind,
+            target,
+            members: Vec::new(),
+        };
         match kind {
             kind::INT | kind::VAR | kind::DECL_TAG => reader.skip(1)?,
             kind::ARRAY => reader.skip(3)?,
             kind::STRUCT | kind::UNION => {
                 read.members = members(reader, count, flagged)?;
                 if let Some(text) = text(names, name) {
-                    self.structs.entry(text.to_owned()).or_insert(self.types.len());
+                    self.structs
+                        .entry(text.to_owned())
+                        .or_insert(self.types.len());
                 }
             }
             kind::ENUM => {
@@ -169,18 +181,29 @@ impl Btf {
     pub(crate) fn offset(&self, bytes: &Names<'_>, path: &str) -> Result<u32, BtfError> {
         let missing = || BtfError::NoField(path.to_owned());
         let mut parts = path.split('.');
-        let root = parts.next().and_then(|name| self.structs.get(name)).ok_or_else(missing)?;
+        let root = parts
+            .next()
+            .and_then(|name| self.structs.get(name))
+            .ok_or_else(missing)?;
         let mut current = *root;
         let mut bits = 0;
         for part in parts {
-            let (bit, target) = self.member(bytes, current, part, DEPTH).ok_or_else(missing)?;
+            let (bit, target) = self
+                .member(bytes, current, part, DEPTH)
+                .ok_or_else(missing)?;
             bits += bit;
             current = self.resolve(target);
         }
         Ok(bits / 8)
     }
 
-    fn member(&self, names: &Names<'_>, within: usize, name: &str, depth: u32) -> Option<(u32, u32)> {
+    fn member(
+        &self,
+        names: &Names<'_>,
+        within: usize,
+        name: &str,
+        depth: u32,
+    ) -> Option<(u32, u32)> {
         let within = self.types.get(within)?;
         for member in &within.members {
             if member.name != 0 && text(names.0, member.name) == Some(name) {
@@ -190,11 +213,15 @@ impl Btf {
         if depth == 0 {
             return None;
         }
-        within.members.iter().filter(|member| member.name == 0).find_map(|member| {
-            let inner = self.resolve(member.target);
-            let (bit, target) = self.member(names, inner, name, depth - 1)?;
-            Some((member.bit + bit, target))
-        })
+        within
+            .members
+            .iter()
+            .filter(|member| member.name == 0)
+            .find_map(|member| {
+                let inner = self.resolve(member.target);
+                let (bit, target) = self.member(names, inner, name, depth - 1)?;
+                Some((member.bit + bit, target))
+            })
     }
 
     /// Follows typedefs and qualifiers.
@@ -205,7 +232,11 @@ impl Btf {
                 Some(found)
                     if matches!(
                         found.kind,
-                        kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG
+                        kind::TYPEDEF
+                            | kind::VOLATILE
+                            | kind::CONST
+                            | kind::RESTRICT
+                            | kind::TYPE_TAG
                     ) =>
                 {
                     id = found.target as usize;
@@ -228,7 +259,10 @@ impl<'a> Names<'a> {
         let header = reader.word()? as usize;
         reader.skip(2)?;
         let (at, len) = (reader.word()? as usize, reader.word()? as usize);
-        bytes.get(header + at..header + at + len).map(Self).ok_or(BtfError::Malformed(header))
+        bytes
+            .get(header + at..header + at + len)
+            .map(Self)
+            .ok_or(BtfError::Malformed(header))
     }
 }
 
@@ -272,7 +306,10 @@ mod tests {
             return;
         };
         let (btf, names) = (Btf::parse(&bytes).unwrap(), Names::of(&bytes).unwrap());
-        assert_eq!(btf.offset(&names, "sock.__sk_common.skc_family").unwrap(), 16);
+        assert_eq!(
+            btf.offset(&names, "sock.__sk_common.skc_family").unwrap(),
+            16
+        );
         assert_eq!(btf.offset(&names, "sock_common.skc_dport").unwrap(), 12);
         assert!(btf.offset(&names, "sock.no_such_field").is_err());
     }

@@ -1,6 +1,9 @@
 //! `BPF_PROG_RUN`, which aya does not have: runs a loaded raw tracepoint program once, now.
 
-use std::{io, os::fd::{AsRawFd as _, BorrowedFd}};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
 
 /// `bpf(2)` command (`include/uapi/linux/bpf.h`).
 const BPF_PROG_RUN: libc::c_int = 10;
@@ -44,5 +47,9 @@ pub(crate) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32>
             size_of::<Attributes>(),
         )
     };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(attributes.result) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(attributes.result)
+    }
 }

@@ -50,10 +50,16 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
         iter_type_mask: if old_iter { OLD_ITER_MASK } else { 0xff },
         iter_offset: at("iov_iter.iov_offset")?,
         iter_iov: either("iov_iter.__iov", "iov_iter.iov")?,
-        iter_ubuf: if ubuf.is_ok() { at("iov_iter.ubuf")? } else { 0 },
+        iter_ubuf: if ubuf.is_ok() {
+            at("iov_iter.ubuf")?
+        } else {
+            0
+        },
         iter_count: at("iov_iter.count")?,
         iter_segments: at("iov_iter.nr_segs")?,
-        iov_ubuf: ubuf.map_or(iov::ABSENT, |value| u32::try_from(value).unwrap_or(iov::ABSENT)),
+        iov_ubuf: ubuf.map_or(iov::ABSENT, |value| {
+            u32::try_from(value).unwrap_or(iov::ABSENT)
+        }),
         iov_iovec: u32::try_from(btf.value("ITER_IOVEC")?).unwrap_or(iov::ABSENT),
         own_tgid: options.own_tgid,
         head_bytes: options.head_bytes,

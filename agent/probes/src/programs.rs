@@ -2,8 +2,10 @@
 
 use aya::{
     Btf, Ebpf,
-    programs::{FEntry, FExit, RawTracePoint, fentry::FEntryLinkId, fexit::FExitLinkId,
-        raw_trace_point::RawTracePointLinkId},
+    programs::{
+        FEntry, FExit, RawTracePoint, fentry::FEntryLinkId, fexit::FExitLinkId,
+        raw_trace_point::RawTracePointLinkId,
+    },
 };
 
 use aya_obj::btf::BtfKind;
@@ -30,11 +32,21 @@ enum Kind {
 }
 
 const fn fexit(program: &'static str, target: &'static str, optional: bool) -> Hook {
-    Hook { program, target, kind: Kind::Fexit, optional }
+    Hook {
+        program,
+        target,
+        kind: Kind::Fexit,
+        optional,
+    }
 }
 
 const fn tracepoint(name: &'static str) -> Hook {
-    Hook { program: name, target: name, kind: Kind::RawTracepoint, optional: false }
+    Hook {
+        program: name,
+        target: name,
+        kind: Kind::RawTracepoint,
+        optional: false,
+    }
 }
 
 /// Data hooks of fexit. The `sendpage` operations went in 6.5.
@@ -47,10 +59,18 @@ const FEXIT: &[Hook] = &[
     fexit("fexit_unix_stream_recvmsg", "unix_stream_recvmsg", false),
     fexit("fexit_inet_sendpage", "inet_sendpage", true),
     fexit("fexit_unix_stream_sendpage", "unix_stream_sendpage", true),
-    Hook { program: "fentry_unix_release", target: "unix_release", kind: Kind::Fentry, optional: false },
+    Hook {
+        program: "fentry_unix_release",
+        target: "unix_release",
+        kind: Kind::Fentry,
+        optional: false,
+    },
 ];
 
-const SOCK_TRACEPOINT: &[Hook] = &[tracepoint("sock_send_length"), tracepoint("sock_recv_length")];
+const SOCK_TRACEPOINT: &[Hook] = &[
+    tracepoint("sock_send_length"),
+    tracepoint("sock_recv_length"),
+];
 
 /// The lives of sockets and processes, for every back end.
 const LIFECYCLE: &[Hook] = &[
@@ -86,20 +106,31 @@ impl Hook {
         let program = ebpf
             .program_mut(self.program)
             .ok_or_else(|| format!("program `{}` is not in the object", self.program))?;
-        if self.optional && btf.id_by_type_name_kind(self.target, BtfKind::Func).is_err() {
+        if self.optional
+            && btf
+                .id_by_type_name_kind(self.target, BtfKind::Func)
+                .is_err()
+        {
             return Ok(false);
         }
         let loaded = match self.kind {
             Kind::Fexit => <&mut FExit>::try_from(program).and_then(|it| it.load(self.target, btf)),
-            Kind::Fentry => <&mut FEntry>::try_from(program).and_then(|it| it.load(self.target, btf)),
-            Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load),
+            Kind::Fentry => {
+                <&mut FEntry>::try_from(program).and_then(|it| it.load(self.target, btf))
+            }
+            Kind::RawTracepoint => {
+                <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load)
+            }
         };
-        loaded.map(|()| true).map_err(|error| self.explain("load", &error))
+        loaded
+            .map(|()| true)
+            .map_err(|error| self.explain("load", &error))
     }
 
     /// Whether [`Hook::load`] has loaded it.
     pub(crate) fn is_loaded(&self, ebpf: &Ebpf) -> bool {
-        ebpf.program(self.program).is_some_and(|program| program.fd().is_ok())
+        ebpf.program(self.program)
+            .is_some_and(|program| program.fd().is_ok())
     }
 
     /// Attaches the loaded program.
@@ -122,7 +153,10 @@ impl Hook {
     }
 
     fn explain(&self, operation: &str, error: &aya::programs::ProgramError) -> String {
-        let mut text = format!("{operation} of `{}` at `{}`: {error}", self.program, self.target);
+        let mut text = format!(
+            "{operation} of `{}` at `{}`: {error}",
+            self.program, self.target
+        );
         let mut source = std::error::Error::source(error);
         while let Some(inner) = source {
             text.push_str(": ");
@@ -139,7 +173,9 @@ impl Link {
         let name = match self {
             Self::Fexit(name, _) | Self::Fentry(name, _) | Self::RawTracepoint(name, _) => name,
         };
-        let program = ebpf.program_mut(name).ok_or_else(|| format!("program `{name}` is gone"))?;
+        let program = ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("program `{name}` is gone"))?;
         let detached = match self {
             Self::Fexit(_, id) => <&mut FExit>::try_from(program).and_then(|it| it.detach(id)),
             Self::Fentry(_, id) => <&mut FEntry>::try_from(program).and_then(|it| it.detach(id)),

@@ -27,12 +27,20 @@ pub struct ExchangeView<'a> {
 impl ExchangeView<'_> {
     /// This end of the connection; `None` on Unix sockets.
     pub fn local(&self) -> Option<SocketAddr> {
-        address(self.record.family, &self.record.local_addr, self.record.local_port)
+        address(
+            self.record.family,
+            &self.record.local_addr,
+            self.record.local_port,
+        )
     }
 
     /// The other end; `None` on Unix sockets.
     pub fn remote(&self) -> Option<SocketAddr> {
-        address(self.record.family, &self.record.remote_addr, self.record.remote_port)
+        address(
+            self.record.family,
+            &self.record.remote_addr,
+            self.record.remote_port,
+        )
     }
 }
 
@@ -47,7 +55,10 @@ impl ProcessView {
     /// Name of the process's main task, as the kernel has it (at most 15 bytes).
     pub fn comm(&self) -> String {
         let comm = &self.record.comm;
-        let len = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
+        let len = comm
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(comm.len());
         String::from_utf8_lossy(&comm[..len]).into_owned()
     }
 }
@@ -63,7 +74,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Record<'_>> {
             let end = EndReason::from_byte(record.end)?;
             Some(Record::Exchange(ExchangeView { record, end, head }))
         }
-        kind::PROCESS => Some(Record::Process(ProcessView { record: read(bytes)? })),
+        kind::PROCESS => Some(Record::Process(ProcessView {
+            record: read(bytes)?,
+        })),
         _ => None,
     }
 }

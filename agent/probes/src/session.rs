@@ -10,11 +10,10 @@ use kerntally_abi::{CELLS, COUNTERS, Control, Counter, FilterKey, Layout, decisi
 use kerntally_machine::{Connection, Request};
 
 use crate::{
-    btf, kernel_run, layout, object,
+    LoadError, btf, kernel_run, layout, object,
     options::{Backend, BackendChoice, Options},
     programs::{self, Link},
     record::{self, Record},
-    LoadError,
 };
 
 /// What a back end answered when it was really tried.
@@ -98,11 +97,11 @@ impl Session {
         };
         let mut tried = Vec::new();
         for backend in wanted {
-            if options.backend == BackendChoice::Auto {
-                if let Some(reason) = unsafe_trampoline(*backend) {
-                    tried.push((*backend, reason.to_owned()));
-                    continue;
-                }
+            if options.backend == BackendChoice::Auto
+                && let Some(reason) = unsafe_trampoline(*backend)
+            {
+                tried.push((*backend, reason.to_owned()));
+                continue;
             }
             match Self::try_backend(options, &kernel, *backend) {
                 Ok(mut session) => {
@@ -121,7 +120,9 @@ impl Session {
             hook.load(&mut ebpf, &kernel.btf)?;
         }
         load_sweep(&mut ebpf)?;
-        let ring = ebpf.take_map("RING").ok_or("map `RING` is not in the object")?;
+        let ring = ebpf
+            .take_map("RING")
+            .ok_or("map `RING` is not in the object")?;
         let ring = RingBuf::try_from(ring).map_err(|error| error.to_string())?;
         let mut session = Self {
             ebpf,
@@ -152,7 +153,8 @@ impl Session {
         if self.control.enabled == 1 {
             return Ok(());
         }
-        self.link().map_err(|reason| operation("attach hooks", reason))?;
+        self.link()
+            .map_err(|reason| operation("attach hooks", reason))?;
         self.control.attachment = self.control.attachment.wrapping_add(1);
         self.control.attached_ns = monotonic_ns();
         self.control.enabled = 1;
@@ -167,7 +169,8 @@ impl Session {
         self.control.enabled = 0;
         self.write_control()?;
         for link in std::mem::take(&mut self.links).into_iter().rev() {
-            link.detach(&mut self.ebpf).map_err(|reason| operation("detach hooks", reason))?;
+            link.detach(&mut self.ebpf)
+                .map_err(|reason| operation("detach hooks", reason))?;
         }
         self.forget_connections()
     }
@@ -198,8 +201,9 @@ impl Session {
         // What ends an exchange is read before what begins one, so that none can seem to end unseen.
         for counter in COUNTERS.iter().rev() {
             let index = *counter as u32;
-            let values =
-                cells.get(&index, 0).map_err(|error| operation("read counters", error))?;
+            let values = cells
+                .get(&index, 0)
+                .map_err(|error| operation("read counters", error))?;
             totals[index as usize] = values.iter().sum();
         }
         totals[Counter::ProbeOffServer as usize] += self.switched_off[usize::from(role::SERVER)];
@@ -211,14 +215,16 @@ impl Session {
     pub fn open(&self) -> Result<(u64, u64), LoadError> {
         let mut open = [0; 2];
         let map = self.map("CONNECTIONS")?;
-        let table: HashMap<_, u64, Plain<Connection>> =
-            HashMap::try_from(map).map_err(|error| operation("open the connection table", error))?;
-        for entry in table.iter() {
-            // An entry that goes away under the walk is no error.
-            let Ok((_, Plain(connection))) = entry else { continue };
+        let table: HashMap<_, u64, Plain<Connection>> = HashMap::try_from(map)
+            .map_err(|error| operation("open the connection table", error))?;
+        // An entry that goes away under the walk is no error.
+        for (_, Plain(connection)) in table.iter().filter_map(Result::ok) {
             open[usize::from(connection.role & 1)] += u64::from(connection.waiting());
         }
-        Ok((open[usize::from(role::SERVER)], open[usize::from(role::CLIENT)]))
+        Ok((
+            open[usize::from(role::SERVER)],
+            open[usize::from(role::CLIENT)],
+        ))
     }
 
     /// Writes one filter decision.
@@ -228,7 +234,9 @@ impl Session {
             Decision::Exclude => decision::EXCLUDE,
         };
         let mut filter = self.filter()?;
-        filter.insert(Plain(key), value, 0).map_err(|error| operation("write the filter", error))
+        filter
+            .insert(Plain(key), value, 0)
+            .map_err(|error| operation("write the filter", error))
     }
 
     /// Forgets all decisions about a process that is gone or has replaced its program.
@@ -246,8 +254,11 @@ impl Session {
 
     fn forget_decisions(&mut self, which: impl Fn(&FilterKey) -> bool) -> Result<(), LoadError> {
         let mut filter = self.filter()?;
-        let keys: Vec<_> =
-            filter.keys().filter_map(Result::ok).filter(|key| which(&key.0)).collect();
+        let keys: Vec<_> = filter
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| which(&key.0))
+            .collect();
         for key in keys {
             // Gone already is what is wanted.
             let _gone = filter.remove(&key);
@@ -299,7 +310,10 @@ impl Session {
     pub fn map_bytes(&self) -> u64 {
         let ring = std::os::fd::AsRawFd::as_raw_fd(&self.ring);
         let others = self.ebpf.maps().filter_map(|(_, map)| map_fd(map));
-        std::iter::once(ring).chain(others).filter_map(locked_bytes).sum()
+        std::iter::once(ring)
+            .chain(others)
+            .filter_map(locked_bytes)
+            .sum()
     }
 
     fn link(&mut self) -> Result<(), String> {
@@ -324,7 +338,8 @@ impl Session {
             Stack::try_from(map).map_err(|error| operation("open the head pool", error))?;
         while free.pop(0).is_ok() {}
         for slot in 0..free.capacity() {
-            free.push(slot, 0).map_err(|error| operation("fill the head pool", error))?;
+            free.push(slot, 0)
+                .map_err(|error| operation("fill the head pool", error))?;
         }
         Ok(())
     }
@@ -341,38 +356,53 @@ impl Session {
     }
 
     fn clear<K: aya::Pod, V: aya::Pod>(&mut self, name: &'static str) -> Result<(), LoadError> {
-        let map = self.ebpf.map_mut(name).ok_or_else(|| operation("open a map", name))?;
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .ok_or_else(|| operation("open a map", name))?;
         let mut map: HashMap<_, K, V> =
             HashMap::try_from(map).map_err(|error| operation("open a map", error))?;
         let keys: Vec<K> = map.keys().filter_map(Result::ok).collect();
         for key in keys {
-            map.remove(&key).map_err(|error| operation("clear a map", error))?;
+            map.remove(&key)
+                .map_err(|error| operation("clear a map", error))?;
         }
         Ok(())
     }
 
     fn filter(&mut self) -> Result<HashMap<&mut MapData, Plain<FilterKey>, u32>, LoadError> {
-        let map =
-            self.ebpf.map_mut("FILTER").ok_or_else(|| operation("open the filter", "not there"))?;
+        let map = self
+            .ebpf
+            .map_mut("FILTER")
+            .ok_or_else(|| operation("open the filter", "not there"))?;
         HashMap::try_from(map).map_err(|error| operation("open the filter", error))
     }
 
     fn write_control(&mut self) -> Result<(), LoadError> {
-        let map =
-            self.ebpf.map_mut("CONTROL").ok_or_else(|| operation("open control", "not there"))?;
+        let map = self
+            .ebpf
+            .map_mut("CONTROL")
+            .ok_or_else(|| operation("open control", "not there"))?;
         let mut control: Array<_, Plain<Control>> =
             Array::try_from(map).map_err(|error| operation("open control", error))?;
-        control.set(0, Plain(self.control), 0).map_err(|error| operation("write control", error))
+        control
+            .set(0, Plain(self.control), 0)
+            .map_err(|error| operation("write control", error))
     }
 
     fn map(&self, name: &'static str) -> Result<&aya::maps::Map, LoadError> {
-        self.ebpf.map(name).ok_or_else(|| operation("open a map", name))
+        self.ebpf
+            .map(name)
+            .ok_or_else(|| operation("open a map", name))
     }
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Session").field("backend", &self.backend).finish_non_exhaustive()
+        formatter
+            .debug_struct("Session")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
     }
 }
 
@@ -393,7 +423,10 @@ pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
                 Some(reason) => Err(reason.to_owned()),
                 None => Session::try_backend(options, &kernel, *backend).map(drop),
             };
-            BackendReport { backend: *backend, result }
+            BackendReport {
+                backend: *backend,
+                result,
+            }
         })
         .collect();
     Ok(reports)
@@ -417,15 +450,22 @@ impl Kernel {
         let modern = layout::is_modern(&types);
         drop(types);
         let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(error.to_string()))?;
-        Ok(Self { btf, layout, modern })
+        Ok(Self {
+            btf,
+            layout,
+            modern,
+        })
     }
 }
 
 fn load_object(options: &Options, kernel: &Kernel) -> Result<Ebpf, String> {
     let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
     let layout = Plain(kernel.layout);
-    let default =
-        if kernel.modern { limits::CONNECTIONS } else { limits::CONNECTIONS_PREALLOCATED };
+    let default = if kernel.modern {
+        limits::CONNECTIONS
+    } else {
+        limits::CONNECTIONS_PREALLOCATED
+    };
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(&kernel.btf))
@@ -448,7 +488,9 @@ fn verifier_log_level() -> VerifierLogLevel {
 }
 
 fn load_sweep(ebpf: &mut Ebpf) -> Result<(), String> {
-    let program = ebpf.program_mut(programs::SWEEP).ok_or("program `sweep` is not in the object")?;
+    let program = ebpf
+        .program_mut(programs::SWEEP)
+        .ok_or("program `sweep` is not in the object")?;
     <&mut aya::programs::RawTracePoint>::try_from(program)
         .and_then(aya::programs::RawTracePoint::load)
         .map_err(|error| format!("load of `sweep`: {}", chain(&error)))
@@ -461,12 +503,21 @@ fn unsafe_trampoline(backend: Backend) -> Option<&'static str> {
         return None;
     }
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let safe = symbols.lines().any(|line| line.ends_with(" __bpf_tramp_image_put_rcu"));
-    if safe { None } else { Some("this kernel's trampolines are not safe to detach") }
+    let safe = symbols
+        .lines()
+        .any(|line| line.ends_with(" __bpf_tramp_image_put_rcu"));
+    if safe {
+        None
+    } else {
+        Some("this kernel's trampolines are not safe to detach")
+    }
 }
 
 fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadError {
-    LoadError::Operation { operation, reason: reason.to_string() }
+    LoadError::Operation {
+        operation,
+        reason: reason.to_string(),
+    }
 }
 
 /// An error with its causes, each once.
@@ -486,14 +537,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
     use aya::maps::Map;
-    let data = match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::Stack(data)
-        | Map::RingBuf(data) => data,
-        _ => return None,
+    let (Map::Array(data)
+    | Map::HashMap(data)
+    | Map::LruHashMap(data)
+    | Map::PerCpuArray(data)
+    | Map::Stack(data)
+    | Map::RingBuf(data)) = map
+    else {
+        return None;
     };
     Some(std::os::fd::AsRawFd::as_raw_fd(&data.fd().as_fd()))
 }
@@ -501,12 +552,17 @@ fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
 /// The kernel's own account of a map's memory.
 fn locked_bytes(fd: std::os::fd::RawFd) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:"))?;
     line.trim().parse().ok()
 }
 
 fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is to a timespec of ours.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     if failed != 0 {

@@ -14,8 +14,8 @@ mod record;
 pub use counter::{CELLS, COUNTERS, Counter};
 pub use layout::{Control, Layout, iov};
 pub use record::{
-    EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, decision, family, flag, kind,
-    process_event, role,
+    EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, decision, family, flag,
+    kind, process_event, role,
 };
 
 /// Version of this contract; the loader refuses an object built against another one.

@@ -1,9 +1,6 @@
 //! Bodies: passed over by length, chunk by chunk, or until the close.
 
-use crate::{
-    Connection, Direction, Host, Phase, REQUEST, Work,
-    step::todo,
-};
+use crate::{Connection, Direction, Host, Phase, REQUEST, Work, step::todo};
 
 /// Largest chunk believed; beyond it the size is taken for something else.
 const CHUNK_LIMIT: u64 = 1 << 48;
@@ -100,7 +97,7 @@ fn size(connection: &mut Connection, side: usize, work: &mut Work, byte: u8) -> 
     let folded = byte | 0x20;
     let digit = if byte.is_ascii_digit() {
         byte - b'0'
-    } else if folded >= b'a' && folded <= b'f' {
+    } else if (b'a'..=b'f').contains(&folded) {
         folded - b'a' + 10
     } else if byte == b'\n' {
         size_end(direction);

@@ -3,9 +3,8 @@
 use kerntally_abi::{Counter, EndReason, role};
 
 use crate::{
-    Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work,
-    bits, head, request_flag,
-    step::todo,
+    Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits, head,
+    request_flag, step::todo,
 };
 
 /// How long a response on a Unix socket waits for the hook of its request. Nanoseconds.
@@ -57,11 +56,25 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     request.flags = flags(direction, waiting);
     direction.slot = NO_SLOT;
     direction.bits |= bits::PUSHED;
-    host.count(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
+    host.count(
+        if server {
+            Counter::SeenServer
+        } else {
+            Counter::SeenClient
+        },
+        1,
+    );
     host.barrier();
     let request = &work.request;
     if request.flags & request_flag::SILENT != 0 {
-        host.count(if server { Counter::HeadTooLongServer } else { Counter::HeadTooLongClient }, 1);
+        host.count(
+            if server {
+                Counter::HeadTooLongServer
+            } else {
+                Counter::HeadTooLongClient
+            },
+            1,
+        );
     }
     host.barrier();
     connection.in_step = 1;
@@ -78,7 +91,11 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
 
 #[inline(always)]
 fn body_length(direction: &Direction) -> u64 {
-    if direction.phase == Phase::Body as u8 { direction.remaining } else { 0 }
+    if direction.phase == Phase::Body as u8 {
+        direction.remaining
+    } else {
+        0
+    }
 }
 
 #[inline(always)]
@@ -127,7 +144,9 @@ fn meet_early_response<H: Host>(connection: &mut Connection, work: &mut Work, ho
         return;
     }
     let held = connection.directions[RESPONSE].phase == Phase::Held as u8;
-    let since = work.now_ns.saturating_sub(connection.directions[RESPONSE].time_ns);
+    let since = work
+        .now_ns
+        .saturating_sub(connection.directions[RESPONSE].time_ns);
     let before = connection.early_position.wrapping_sub(work.start_position);
     let belongs = connection.role == role::CLIENT
         && if connection.positioned != 0 {
@@ -183,12 +202,20 @@ fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS);
     let direction = &connection.directions[RESPONSE];
     if !closing {
-        let consumed = if previous { 0 } else { work.consumed().wrapping_sub(work.mark) };
+        let consumed = if previous {
+            0
+        } else {
+            work.consumed().wrapping_sub(work.mark)
+        };
         let ended = &mut work.ended;
         ended.end_ns = direction.time_ns;
         ended.response_bytes = direction.bytes.wrapping_add(u64::from(consumed));
         ended.status = direction.status;
-        ended.reason = if previous { EndReason::NextRequest } else { EndReason::Framing } as u8;
+        ended.reason = if previous {
+            EndReason::NextRequest
+        } else {
+            EndReason::Framing
+        } as u8;
         ended.complete = 1;
         ended.unseen = u8::from(direction.bits & bits::UNSEEN != 0);
     }
@@ -404,7 +431,6 @@ fn end_by_close(connection: &Connection, work: &mut Work) {
     };
     ended.response_bytes = if started { direction.bytes } else { 0 };
     ended.status = if started { direction.status } else { 0 };
-    ended.complete =
-        u8::from(started && direction.phase == Phase::UntilClose as u8 && !reset);
+    ended.complete = u8::from(started && direction.phase == Phase::UntilClose as u8 && !reset);
     ended.unseen = u8::from(started && direction.bits & bits::UNSEEN != 0);
 }

@@ -229,7 +229,11 @@ pub(crate) fn fields<H: Host>(
     let line = at + 1;
     let have = work.end - line.min(work.end);
     let first = if have > 0 { work.window.byte(line) } else { 0 };
-    let second = if have > 1 { work.window.byte(line + 1) } else { 0 };
+    let second = if have > 1 {
+        work.window.byte(line + 1)
+    } else {
+        0
+    };
     if have == 0 || (first == b'\r' && have == 1) {
         work.position = at;
         work.starved = 1;
@@ -288,7 +292,11 @@ fn field(window: &crate::Window, line: u32, have: u32) -> Field {
         return Field::Partial;
     }
     let second = lower(window.word(line + 8));
-    let wanted = if is_content { LENGTH | 0x2000_0000_0000_0000 } else { ENCODING };
+    let wanted = if is_content {
+        LENGTH | 0x2000_0000_0000_0000
+    } else {
+        ENCODING
+    };
     let width = if is_content { 7 } else { 8 };
     let seen = (have - 8).min(width);
     if (second ^ wanted) & low_bytes(seen) != 0 {
@@ -450,7 +458,11 @@ fn body_phase(direction: &mut Direction, otherwise: Phase) -> u8 {
     if direction.bits & bits::HAS_LENGTH == 0 {
         return otherwise as u8;
     }
-    if direction.remaining > 0 { Phase::Body as u8 } else { Phase::Start as u8 }
+    if direction.remaining > 0 {
+        Phase::Body as u8
+    } else {
+        Phase::Start as u8
+    }
 }
 
 #[inline(always)]
@@ -504,7 +516,11 @@ pub(crate) fn lost(connection: &mut Connection, side: usize, work: &mut Work) ->
         return false;
     }
     let found = sniff(work.window.word(0), work.end);
-    let wanted = if side == REQUEST { Sniffed::Request } else { Sniffed::Response };
+    let wanted = if side == REQUEST {
+        Sniffed::Request
+    } else {
+        Sniffed::Response
+    };
     if found != wanted {
         return false;
     }

@@ -9,6 +9,14 @@
 //! ([`Work`] and [`Connection`]), so that the paths through one step meet again before the next.
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::inline_always,
+    reason = "a call left in a BPF program is walked again by the verifier at each place it is made from"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "fields are as narrow as their documented bounds; a checked cast is a branch for the verifier"
+)]
 
 mod body;
 mod connection;
@@ -20,8 +28,8 @@ mod step;
 mod window;
 
 pub use connection::{
-    Connection, DIRECTIONS, Direction, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Request, bits,
-    request_flag,
+    Connection, DIRECTIONS, Direction, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Request,
+    bits, request_flag,
 };
 pub use finish::{Close, close_step, finish_all};
 pub use host::{Ended, Host};

@@ -20,8 +20,10 @@ pub enum Sniffed {
 
 /// Bitmap of the bytes of a token (RFC 9110, section 5.6.2) below 64, and from 64 to 127.
 const TOKEN_LOW: u64 = bitmap(b"!#$%&'*+-.0123456789", 0);
-const TOKEN_HIGH: u64 =
-    bitmap(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~", 64);
+const TOKEN_HIGH: u64 = bitmap(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~",
+    64,
+);
 const PREFACE: u64 = u64::from_le_bytes(*b"PRI * HT");
 
 const fn bitmap(bytes: &[u8], base: u8) -> u64 {

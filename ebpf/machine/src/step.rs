@@ -3,7 +3,8 @@
 use kerntally_abi::Counter;
 
 use crate::{
-    Connection, Ended, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Request, Window, bits, body, finish, head,
+    Connection, Ended, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Request, Window, bits, body,
+    finish, head,
 };
 
 /// Steps one call may take where the kernel has no loop helper (before 5.17) and the verifier walks every
@@ -149,7 +150,7 @@ impl Work {
         self.todo = 0;
         self.starved = 0;
         self.not_http = 0;
-        self.settled = event.settled as u8;
+        self.settled = u8::from(event.settled);
         self.start_position = event.position.wrapping_sub(event.len);
         self.opposite = event.opposite;
     }
@@ -185,7 +186,9 @@ pub fn on_data<H: Host>(
         run(connection, side, work, host);
     }
     let direction = &mut connection.directions[side];
-    direction.bytes = direction.bytes.wrapping_add(u64::from(work.len.wrapping_sub(work.mark)));
+    direction.bytes = direction
+        .bytes
+        .wrapping_add(u64::from(work.len.wrapping_sub(work.mark)));
 }
 
 /// Compares the socket's own count with what the hooks saw: what went past them unseen (splice, missed
@@ -292,7 +295,12 @@ fn resume<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, ho
 
 /// One step; false when there is nothing more to do.
 #[inline(always)]
-pub fn step<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host: &mut H) -> bool {
+pub fn step<H: Host>(
+    connection: &mut Connection,
+    side: usize,
+    work: &mut Work,
+    host: &mut H,
+) -> bool {
     host.barrier();
     if work.todo != 0 {
         return finish::todo(connection, work, host);
@@ -352,7 +360,8 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
     if from != 0 && tail != 0 {
         host.compact(&mut work.window, from, tail);
     }
-    let limit = if direction.phase >= Phase::ChunkSize as u8 && direction.phase != Phase::Lost as u8 {
+    let limit = if direction.phase >= Phase::ChunkSize as u8 && direction.phase != Phase::Lost as u8
+    {
         CHUNK_READ
     } else if side == RESPONSE {
         STATUS_READ

@@ -104,7 +104,11 @@ pub(crate) const fn lower(word: u64) -> u64 {
 /// Mask of the lowest `count` bytes.
 #[inline(always)]
 pub(crate) const fn low_bytes(count: u32) -> u64 {
-    if count >= 8 { u64::MAX } else { (1u64 << (count * 8)) - 1 }
+    if count >= 8 {
+        u64::MAX
+    } else {
+        (1u64 << (count * 8)) - 1
+    }
 }
 
 #[cfg(test)]

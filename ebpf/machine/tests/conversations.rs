@@ -1,5 +1,11 @@
 //! Conversations whose truth is known, through the machine as it runs in the kernel.
-#![allow(missing_docs, clippy::pedantic, reason = "test code")]
+#![allow(
+    missing_docs,
+    clippy::cast_possible_truncation,
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    reason = "an integration test is a test module as a whole"
+)]
 
 mod world;
 
@@ -29,7 +35,8 @@ fn pairs_on_a_kept_alive_connection() {
 #[test]
 fn survives_every_cut_in_two() {
     let request = b"POST /abc HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\nX: y\r\n\r\npayload";
-    let response = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let response =
+        b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     for first in 1..request.len() {
         for second in 1..response.len() {
             let mut world = World::server();
@@ -73,7 +80,9 @@ fn separates_pipelines_in_one_call() {
             answers.extend_from_slice(if index % 3 == 0 { OK } else { MISSING });
         }
         world.response(&answers);
-        let expected: Vec<u16> = (0..depth).map(|index| if index % 3 == 0 { 200 } else { 404 }).collect();
+        let expected: Vec<u16> = (0..depth)
+            .map(|index| if index % 3 == 0 { 200 } else { 404 })
+            .collect();
         assert_eq!(world.statuses(), expected, "depth {depth}");
         assert_eq!(world.slots(), 0);
     }
@@ -81,7 +90,8 @@ fn separates_pipelines_in_one_call() {
 
 #[test]
 fn separates_pipelined_posts_answered_one_by_one() {
-    let post = b"POST /p HTTP/1.1\r\nContent-Length: 31\r\n\r\nGET /fake HTTP/1.1\r\nHost: f\r\n\r\n";
+    let post =
+        b"POST /p HTTP/1.1\r\nContent-Length: 31\r\n\r\nGET /fake HTTP/1.1\r\nHost: f\r\n\r\n";
     assert_eq!(post.len(), 40 + 31);
     let mut world = World::server();
     world.request(&post.repeat(5));
@@ -98,7 +108,13 @@ fn takes_bodies_that_look_like_heads_for_bodies() {
     world.request(format!("POST /p HTTP/1.1\r\nContent-Length: {}\r\n\r\n", fake.len()).as_bytes());
     world.request(fake);
     let fake_response = b"HTTP/1.1 500 Oops\r\n\r\n";
-    world.response(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", fake_response.len()).as_bytes());
+    world.response(
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+            fake_response.len()
+        )
+        .as_bytes(),
+    );
     world.response(fake_response);
     world.request(b"POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
     world.request(b"5\r\n0\r\n\r\n\r\n16\r\n");
@@ -212,8 +228,16 @@ fn follows_heads_longer_than_what_is_kept() {
             world.response(OK);
             world.request(GET);
             world.response(MISSING);
-            assert_eq!(world.statuses(), [200, 404], "cookie {cookie} in pieces of {size}");
-            assert!(world.memory.finished[0].head.starts_with("POST /long HTTP/1.1\r\nCookie: c"));
+            assert_eq!(
+                world.statuses(),
+                [200, 404],
+                "cookie {cookie} in pieces of {size}"
+            );
+            assert!(
+                world.memory.finished[0]
+                    .head
+                    .starts_with("POST /long HTTP/1.1\r\nCookie: c")
+            );
             assert_eq!(world.slots(), 0);
         }
     }
@@ -221,7 +245,12 @@ fn follows_heads_longer_than_what_is_kept() {
 
 #[test]
 fn gives_up_what_is_not_http() {
-    for garbage in [&b"SMTP HELO there\r\n"[..], b"GET key\r\n", b"\x00\x01\x02", b"PRI * HTTP/2.0\r\n\r\nSM"] {
+    for garbage in [
+        &b"SMTP HELO there\r\n"[..],
+        b"GET key\r\n",
+        b"\x00\x01\x02",
+        b"PRI * HTTP/2.0\r\n\r\nSM",
+    ] {
         let mut world = World::server();
         world.request(garbage);
         assert!(world.not_http(), "{garbage:?}");
@@ -240,7 +269,12 @@ fn waits_for_a_request_whose_hook_runs_late() {
     world.call(REQUEST, &[GET], request, response);
     assert_eq!(world.statuses(), [200]);
     // And again, in the middle of a conversation.
-    world.call(RESPONSE, &[MISSING], response + MISSING.len() as u32, request * 2);
+    world.call(
+        RESPONSE,
+        &[MISSING],
+        response + MISSING.len() as u32,
+        request * 2,
+    );
     world.call(REQUEST, &[GET], request * 2, response);
     assert_eq!(world.statuses(), [200, 404]);
 }
@@ -251,7 +285,12 @@ fn does_not_slip_when_joined_in_mid_stream() {
     // A response to a request sent before the hooks were there, then an ordinary exchange.
     world.call(RESPONSE, &[OK], 500, 300);
     world.call(REQUEST, &[GET], 300 + GET.len() as u32, 500);
-    world.call(RESPONSE, &[MISSING], 500 + MISSING.len() as u32, 300 + GET.len() as u32);
+    world.call(
+        RESPONSE,
+        &[MISSING],
+        500 + MISSING.len() as u32,
+        300 + GET.len() as u32,
+    );
     assert_eq!(world.statuses(), [404]);
     assert_eq!(world.counter(Counter::JoinedClient), 1);
 }
@@ -274,8 +313,21 @@ fn counts_bytes_that_went_past() {
 #[test]
 fn reads_heads_scattered_over_pieces() {
     let mut world = World::server();
-    world.pieces(REQUEST, &[b"GE", b"T /a HT", b"TP/1.1\r", b"\n", b"", b"\r\n"]);
-    world.pieces(RESPONSE, &[b"HTTP/1.1 2", b"00 OK\r\nContent-Length: ", b"5\r\n", b"\r\n", b"he", b"llo"]);
+    world.pieces(
+        REQUEST,
+        &[b"GE", b"T /a HT", b"TP/1.1\r", b"\n", b"", b"\r\n"],
+    );
+    world.pieces(
+        RESPONSE,
+        &[
+            b"HTTP/1.1 2",
+            b"00 OK\r\nContent-Length: ",
+            b"5\r\n",
+            b"\r\n",
+            b"he",
+            b"llo",
+        ],
+    );
     world.request(GET);
     world.response(MISSING);
     assert_eq!(world.statuses(), [200, 404]);
@@ -306,7 +358,11 @@ fn counts_heads_without_end_once() {
             world.request(GET);
             world.response(OK);
             world.close(EndReason::LocalClose);
-            assert_eq!(world.statuses(), [status, 200], "{line} in pieces of {size}");
+            assert_eq!(
+                world.statuses(),
+                [status, 200],
+                "{line} in pieces of {size}"
+            );
             assert_eq!(world.counter(Counter::StepBudget), 0);
             assert_eq!(world.slots(), 0);
         }

@@ -31,19 +31,42 @@ const IOVEC_BYTES: u64 = 16;
 
 impl Buffer {
     /// Bytes whose place is not known. Not all zeroes: the compiler would make a call of copying them.
-    pub const UNKNOWN: Self =
-        Self { base: 1, left: 0, pieces: 1, count: 0, in_kernel: 1, known: 0, skip: 0 };
+    pub const UNKNOWN: Self = Self {
+        base: 1,
+        left: 0,
+        pieces: 1,
+        count: 0,
+        in_kernel: 1,
+        known: 0,
+        skip: 0,
+    };
 
     /// A buffer in one piece.
     #[inline(always)]
     pub const fn single(base: u64, len: u64) -> Self {
-        Self { base, left: len, pieces: 0, count: 0, skip: 0, in_kernel: 0, known: 1 }
+        Self {
+            base,
+            left: len,
+            pieces: 0,
+            count: 0,
+            skip: 0,
+            in_kernel: 0,
+            known: 1,
+        }
     }
 
     /// A buffer in pieces.
     #[inline(always)]
     pub const fn pieces(array: u64, count: u64, in_kernel: bool) -> Self {
-        Self { base: 0, left: 0, pieces: array, count, skip: 0, in_kernel: in_kernel as u32, known: 1 }
+        Self {
+            base: 0,
+            left: 0,
+            pieces: array,
+            count,
+            skip: 0,
+            in_kernel: in_kernel as u32,
+            known: 1,
+        }
     }
 
     /// Moves on to a piece that has bytes left, at most one a call; false when the array cannot be read
@@ -55,7 +78,11 @@ impl Buffer {
                 return false;
             }
         }
-        let passed = if self.skip < self.left { self.skip } else { self.left };
+        let passed = if self.skip < self.left {
+            self.skip
+        } else {
+            self.left
+        };
         self.base += passed;
         self.left -= passed;
         self.skip -= passed;
@@ -108,7 +135,11 @@ impl Buffer {
         let have = kernel::bounded(have, 15);
         // SAFETY: the helper checks the source; `have` is at most 8, the size of `word`.
         let failed = unsafe {
-            generated::bpf_probe_read_user((&raw mut word).cast(), have.min(8), probe.base as *const _)
+            generated::bpf_probe_read_user(
+                (&raw mut word).cast(),
+                have.min(8),
+                probe.base as *const _,
+            )
         };
         if failed != 0 { (0, 0) } else { (word, have) }
     }

@@ -37,7 +37,10 @@ pub fn exchange(
 ) {
     // SAFETY: the pointer is to this program's own map value, in which the record has its own room.
     let record = unsafe { &mut (*scratch).record };
-    record.header = RecordHeader { kind: kind::EXCHANGE, tail_len: 0 };
+    record.header = RecordHeader {
+        kind: kind::EXCHANGE,
+        tail_len: 0,
+    };
     barrier();
     copy_head(scratch, record, request);
     barrier();
@@ -54,7 +57,11 @@ pub fn exchange(
         let wake = if crossed { FORCE_WAKEUP } else { NO_WAKEUP };
         generated::bpf_ringbuf_output(ring, (&raw mut *record).cast(), size, wake)
     };
-    let first = if failed == 0 { Counter::EmittedServer } else { Counter::RingFullServer };
+    let first = if failed == 0 {
+        Counter::EmittedServer
+    } else {
+        Counter::RingFullServer
+    };
     barrier();
     // The client's counter follows the server's.
     counters::add_at(first as u32 + u32::from(connection.role), 1);
@@ -80,7 +87,9 @@ fn copy_head(scratch: *mut Scratch, record: &mut ExchangeRecord, request: &Reque
     // The whole slot is 1,024 bytes long, which the mask would turn into none.
     let limit = if limit > KEPT_MASK { KEPT_MASK } else { limit };
     let kept = if len > limit { limit } else { len };
-    let Some(slot) = HEADS.get_ptr(u32::from(request.slot)) else { return };
+    let Some(slot) = HEADS.get_ptr(u32::from(request.slot)) else {
+        return;
+    };
     record.header.tail_len = kept;
     // SAFETY: the slot is a live element of the map, and both it and the target are longer than the mask.
     unsafe {
@@ -103,8 +112,11 @@ fn fill(
 ) {
     let unix = connection.family == family::UNIX;
     record.start_ns = request.start_ns;
-    record.end_ns =
-        if ended.end_ns > request.start_ns { ended.end_ns } else { request.start_ns };
+    record.end_ns = if ended.end_ns > request.start_ns {
+        ended.end_ns
+    } else {
+        request.start_ns
+    };
     barrier();
     record.process_start_ns = process::start_of(request.tgid);
     barrier();
@@ -123,7 +135,11 @@ fn fill(
     record.family = connection.family;
     record.end = ended.reason;
     record.version_minor = u8::from(request.flags & request_flag::VERSION_1_0 == 0);
-    record.method_len = if request.slot == NO_SLOT { 0 } else { request.method_len };
+    record.method_len = if request.slot == NO_SLOT {
+        0
+    } else {
+        request.method_len
+    };
     barrier();
     let (local, remote) = (&raw mut record.local_addr, &raw mut record.remote_addr);
     addresses(connection.family, socket, local.cast(), remote.cast());
@@ -133,16 +149,28 @@ fn fill(
 #[inline(always)]
 fn addresses(kind: u8, socket: u64, local: *mut u64, remote: *mut u64) {
     let wide = kind == family::INET6;
-    let ours = if wide { layout!(sock_v6_saddr) } else { layout!(sock_saddr) };
-    let theirs = if wide { layout!(sock_v6_daddr) } else { layout!(sock_daddr) };
+    let ours = if wide {
+        layout!(sock_v6_saddr)
+    } else {
+        layout!(sock_saddr)
+    };
+    let theirs = if wide {
+        layout!(sock_v6_daddr)
+    } else {
+        layout!(sock_daddr)
+    };
     let low = if wide { u64::MAX } else { u64::from(u32::MAX) };
     let high = if wide { u64::MAX } else { 0 };
     // SAFETY: both point to 16 bytes of a record, 8-byte aligned.
     unsafe {
         local.write(kernel::read::<u64>(socket, ours) & low);
-        local.add(1).write(kernel::read::<u64>(socket, ours + 8) & high);
+        local
+            .add(1)
+            .write(kernel::read::<u64>(socket, ours + 8) & high);
         remote.write(kernel::read::<u64>(socket, theirs) & low);
-        remote.add(1).write(kernel::read::<u64>(socket, theirs + 8) & high);
+        remote
+            .add(1)
+            .write(kernel::read::<u64>(socket, theirs + 8) & high);
     }
 }
 
@@ -155,6 +183,9 @@ fn flags(request: &Request, ended: &Ended) -> u16 {
     bit(request.flags & request_flag::HEAD_CUT != 0, flag::HEAD_CUT)
         | bit(request.slot == NO_SLOT, flag::HEAD_NOT_KEPT)
         | bit(ended.complete != 0, flag::RESPONSE_COMPLETE)
-        | bit(request.flags & request_flag::PIPELINED != 0, flag::PIPELINED)
+        | bit(
+            request.flags & request_flag::PIPELINED != 0,
+            flag::PIPELINED,
+        )
         | bit(ended.unseen != 0, flag::UNSEEN_BYTES)
 }

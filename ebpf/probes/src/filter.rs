@@ -14,7 +14,12 @@ pub fn excludes(socket: u64, address_family: u8, side: u8, tgid: u32) -> bool {
     } else {
         kernel::remote_port(socket)
     };
-    let key = FilterKey { tgid, port, role: side, reserved: 0 };
+    let key = FilterKey {
+        tgid,
+        port,
+        role: side,
+        reserved: 0,
+    };
     match FILTER.get_ptr(&key) {
         // SAFETY: the pointer is to a live element of the map.
         Some(found) => unsafe { *found == decision::EXCLUDE },

@@ -51,7 +51,11 @@ fn slot(index: u16) -> Option<*mut HeadSlot> {
 impl Kernel {
     #[inline(always)]
     fn key(&self, sequence: u32) -> PipelinedKey {
-        PipelinedKey { socket: self.socket, sequence, reserved: 0 }
+        PipelinedKey {
+            socket: self.socket,
+            sequence,
+            reserved: 0,
+        }
     }
 
     #[inline(always)]
@@ -81,15 +85,18 @@ impl Host for Kernel {
         if buffer.left == 0 {
             return Some(0);
         }
-        let wanted = if buffer.left < u64::from(limit) { buffer.left as u32 } else { limit };
+        let wanted = if buffer.left < u64::from(limit) {
+            buffer.left as u32
+        } else {
+            limit
+        };
         let len = bounded(wanted, WINDOW_MASK);
         let tail = bounded(tail, TAIL_MASK);
         // SAFETY: `tail` and `len` together are below 1151, and the buffer holds 2,064 bytes.
         let target = unsafe { (&raw mut window.words).cast::<u8>().add(tail as usize) };
         // SAFETY: see above; the helper checks the source.
-        let failed = unsafe {
-            generated::bpf_probe_read_user(target.cast(), len, buffer.base as *const _)
-        };
+        let failed =
+            unsafe { generated::bpf_probe_read_user(target.cast(), len, buffer.base as *const _) };
         if failed != 0 {
             return None;
         }
@@ -140,7 +147,11 @@ impl Host for Kernel {
         if let Some(slot) = slot(index) {
             // SAFETY: the pointer is to a live element of the map.
             let carry = unsafe { &raw const (*slot).carry };
-            copy((&raw mut window.words).cast(), CARRY_BYTES as u32, carry.cast());
+            copy(
+                (&raw mut window.words).cast(),
+                CARRY_BYTES as u32,
+                carry.cast(),
+            );
         }
     }
 
@@ -150,7 +161,14 @@ impl Host for Kernel {
             return;
         }
         let Some(slot) = slot(index) else { return };
-        let count = bounded(if count >= WINDOW_BYTES { WINDOW_MASK } else { count }, WINDOW_MASK);
+        let count = bounded(
+            if count >= WINDOW_BYTES {
+                WINDOW_MASK
+            } else {
+                count
+            },
+            WINDOW_MASK,
+        );
         // SAFETY: the pointer is to a live element of the map.
         let head = unsafe { &raw mut (*slot).head }.cast::<u8>();
         if head_len == 0 {
@@ -169,7 +187,9 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn store(&mut self, request: &Request) -> bool {
-        PIPELINED.insert(&self.key(request.sequence), request, 0).is_ok()
+        PIPELINED
+            .insert(&self.key(request.sequence), request, 0)
+            .is_ok()
     }
 
     #[inline(always)]
@@ -220,8 +240,13 @@ impl Host for Kernel {
     #[cfg(feature = "modern")]
     #[inline(always)]
     fn drive_close(&mut self, connection: &mut Connection, _work: &mut Work) {
-        let mut drive =
-            Drive { connection, scratch: self.scratch, socket: self.socket, side: 0, done: 0 };
+        let mut drive = Drive {
+            connection,
+            scratch: self.scratch,
+            socket: self.socket,
+            side: 0,
+            done: 0,
+        };
         repeat(Self::CLOSE_STEPS, next_close_step, &mut drive);
     }
 }
@@ -255,9 +280,17 @@ extern "C" fn next_step(_index: u64, drive: *mut Drive) -> u64 {
     // SAFETY: see `repeat`; the pointers in it are to live map values.
     unsafe {
         let drive = &mut *drive;
-        let mut host = Kernel { socket: drive.socket, scratch: drive.scratch };
+        let mut host = Kernel {
+            socket: drive.socket,
+            scratch: drive.scratch,
+        };
         let side = drive.side as usize & 1;
-        if step(&mut *drive.connection, side, &mut (*drive.scratch).work, &mut host) {
+        if step(
+            &mut *drive.connection,
+            side,
+            &mut (*drive.scratch).work,
+            &mut host,
+        ) {
             return 0;
         }
         drive.done = 1;
@@ -270,8 +303,15 @@ extern "C" fn next_close_step(_index: u64, drive: *mut Drive) -> u64 {
     // SAFETY: see `repeat`; the pointers in it are to live map values.
     unsafe {
         let drive = &mut *drive;
-        let mut host = Kernel { socket: drive.socket, scratch: drive.scratch };
-        u64::from(!close_step(&mut *drive.connection, &mut (*drive.scratch).work, &mut host))
+        let mut host = Kernel {
+            socket: drive.socket,
+            scratch: drive.scratch,
+        };
+        u64::from(!close_step(
+            &mut *drive.connection,
+            &mut (*drive.scratch).work,
+            &mut host,
+        ))
     }
 }
 

@@ -148,8 +148,7 @@ pub static PROCESSES: LruHashMap<u32, Process> = LruHashMap::with_max_entries(PR
 
 /// Decisions of the agent, see [`kerntally_abi::decision`].
 #[map]
-pub static FILTER: HashMap<FilterKey, u32> =
-    HashMap::with_max_entries(FILTER_ENTRIES, ON_DEMAND);
+pub static FILTER: HashMap<FilterKey, u32> = HashMap::with_max_entries(FILTER_ENTRIES, ON_DEMAND);
 
 /// Unix sockets in [`CONNECTIONS`], which no close hook may ever see, with their inode numbers.
 #[map]

@@ -33,7 +33,9 @@ fn cell(socket: u64) -> Option<*mut Negative> {
 /// Whether a call on the socket can be passed over.
 #[inline(always)]
 pub fn passes(socket: u64, direction: u8, attachment: u32, generation: u32) -> bool {
-    let Some(cell) = cell(socket) else { return false };
+    let Some(cell) = cell(socket) else {
+        return false;
+    };
     // SAFETY: the pointer is to a live element of the map; two programs may race for it, and then either
     // a look too many is taken or one too few.
     unsafe {
@@ -70,7 +72,9 @@ pub fn remember(
     generation: u32,
     kind: u8,
 ) -> bool {
-    let Some(cell) = cell(socket) else { return false };
+    let Some(cell) = cell(socket) else {
+        return false;
+    };
     // SAFETY: the pointer is to a live element of the map.
     unsafe {
         if (*cell).socket == socket && (*cell).attachment == attachment {
@@ -80,7 +84,11 @@ pub fn remember(
             return known != kind;
         }
         (*cell).socket = socket;
-        (*cell).inode = if address_family == family::UNIX { kernel::inode(socket) as u32 } else { 0 };
+        (*cell).inode = if address_family == family::UNIX {
+            kernel::inode(socket) as u32
+        } else {
+            0
+        };
         (*cell).attachment = attachment;
         (*cell).generation = generation;
         (*cell).changes = 0;

@@ -46,7 +46,11 @@ pub struct Call {
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {
     let control = CONTROL.get(0)?;
-    if control.enabled == 0 { None } else { Some(control) }
+    if control.enabled == 0 {
+        None
+    } else {
+        Some(control)
+    }
 }
 
 /// Scratch memory of the program with this number, on this CPU.
@@ -59,11 +63,17 @@ fn scratch(program: u32) -> Option<*mut Scratch> {
 #[inline(always)]
 pub fn observe(program: u32, call: &Call) {
     let Some(control) = control() else { return };
-    if negative::passes(call.socket, call.direction, control.attachment, control.filter_generation)
-    {
+    if negative::passes(
+        call.socket,
+        call.direction,
+        control.attachment,
+        control.filter_generation,
+    ) {
         return;
     }
-    let Some(scratch) = scratch(program) else { return };
+    let Some(scratch) = scratch(program) else {
+        return;
+    };
     let tgid = kernel::tgid();
     let connection = match known(call, scratch) {
         Some(connection) => connection,
@@ -78,9 +88,16 @@ pub fn observe(program: u32, call: &Call) {
     // SAFETY: the scratch memory is this program's own on this CPU.
     let scratch = unsafe { &mut *scratch };
     let ingress = call.direction == direction::INGRESS;
-    let side = if ingress == (connection.role == role::SERVER) { REQUEST } else { RESPONSE };
+    let side = if ingress == (connection.role == role::SERVER) {
+        REQUEST
+    } else {
+        RESPONSE
+    };
     scratch.buffer = call.buffer;
-    let mut host = Kernel { socket: call.socket, scratch: &raw mut *scratch };
+    let mut host = Kernel {
+        socket: call.socket,
+        scratch: &raw mut *scratch,
+    };
     let beginning = connection.directions[side].phase == Phase::Start as u8
         || connection.directions[side].phase == Phase::Lost as u8;
     if beginning && side == REQUEST && refused(call, control, connection, tgid) {
@@ -116,8 +133,17 @@ fn known(call: &Call, scratch: *mut Scratch) -> Option<*mut Connection> {
     }
     // SAFETY: the scratch memory is this program's own on this CPU.
     let scratch = unsafe { &mut *scratch };
-    let mut host = Kernel { socket: call.socket, scratch: &raw mut *scratch };
-    close(connection, scratch, EndReason::LocalClose, kernel::now(), &mut host);
+    let mut host = Kernel {
+        socket: call.socket,
+        scratch: &raw mut *scratch,
+    };
+    close(
+        connection,
+        scratch,
+        EndReason::LocalClose,
+        kernel::now(),
+        &mut host,
+    );
     forget_connection(call.socket);
     None
 }
@@ -127,7 +153,11 @@ fn position(connection: &Connection, socket: u64, received: bool) -> u32 {
     if connection.positioned == 0 {
         return 0;
     }
-    if received { kernel::received_position(socket) } else { kernel::sent_position(socket) }
+    if received {
+        kernel::received_position(socket)
+    } else {
+        kernel::sent_position(socket)
+    }
 }
 
 /// A socket that is not in the table: is it worth an entry?
@@ -156,10 +186,18 @@ fn first_sight(
     let ingress = call.direction == direction::INGRESS;
     let side = match sniff(word, have) {
         Sniffed::Request => {
-            if ingress { role::SERVER } else { role::CLIENT }
+            if ingress {
+                role::SERVER
+            } else {
+                role::CLIENT
+            }
         }
         Sniffed::Response => {
-            if ingress { role::CLIENT } else { role::SERVER }
+            if ingress {
+                role::CLIENT
+            } else {
+                role::SERVER
+            }
         }
         Sniffed::Tls | Sniffed::Http2 => {
             if note(call, control, address_family, kind::FINAL) {
@@ -213,8 +251,22 @@ fn enter(
         u8::from(address_family != family::UNIX && kernel::is_positioned(call.socket));
     if CONNECTIONS.insert(&call.socket, &*fresh, 0).is_err() {
         let server = side == role::SERVER;
-        counters::add(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
-        counters::add(if server { Counter::TableFullServer } else { Counter::TableFullClient }, 1);
+        counters::add(
+            if server {
+                Counter::SeenServer
+            } else {
+                Counter::SeenClient
+            },
+            1,
+        );
+        counters::add(
+            if server {
+                Counter::TableFullServer
+            } else {
+                Counter::TableFullClient
+            },
+            1,
+        );
         return None;
     }
     if address_family == family::UNIX {
@@ -253,7 +305,11 @@ fn refused(call: &Call, control: &Control, connection: &mut Connection, tgid: u3
     }
     let server = connection.role == role::SERVER;
     counters::add(
-        if server { Counter::ExcludedServer } else { Counter::ExcludedClient },
+        if server {
+            Counter::ExcludedServer
+        } else {
+            Counter::ExcludedClient
+        },
         u64::from(connection.waiting()),
     );
     counters::add(Counter::ExcludedSockets, 1);
@@ -290,16 +346,28 @@ fn close(
     now_ns: u64,
     host: &mut Kernel,
 ) {
-    finish_all(connection, &mut scratch.work, Close { reason, now_ns }, host);
+    finish_all(
+        connection,
+        &mut scratch.work,
+        Close { reason, now_ns },
+        host,
+    );
 }
 
 /// Ends what is open on a socket, found by its address.
 #[inline(always)]
 pub fn close_socket(program: u32, socket: u64, reason: EndReason, now_ns: u64) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return };
-    let Some(scratch) = scratch(program) else { return };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else {
+        return;
+    };
+    let Some(scratch) = scratch(program) else {
+        return;
+    };
     // SAFETY: as in `observe`.
     let (connection, scratch) = unsafe { (&mut *connection, &mut *scratch) };
-    let mut host = Kernel { socket, scratch: &raw mut *scratch };
+    let mut host = Kernel {
+        socket,
+        scratch: &raw mut *scratch,
+    };
     close(connection, scratch, reason, now_ns, &mut host);
 }

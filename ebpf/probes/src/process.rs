@@ -20,7 +20,10 @@ pub fn announce(tgid: u32) {
         }
     }
     let task = kernel::task();
-    let process = Process { start_ns: kernel::group_start(task), exit_ns: 0 };
+    let process = Process {
+        start_ns: kernel::group_start(task),
+        exit_ns: 0,
+    };
     // A full table only means that the process is announced again.
     let _full = PROCESSES.insert(&tgid, &process, 0);
     report(tgid, process.start_ns, process_event::FIRST_SEEN, task);
@@ -50,7 +53,9 @@ pub fn exit_of(tgid: u32) -> u64 {
 #[inline(always)]
 pub fn changed(event: u32) {
     let tgid = kernel::tgid();
-    let Some(process) = PROCESSES.get_ptr_mut(&tgid) else { return };
+    let Some(process) = PROCESSES.get_ptr_mut(&tgid) else {
+        return;
+    };
     // SAFETY: the pointer is to a live element of the map.
     let start_ns = unsafe {
         if event == process_event::EXIT {
@@ -74,7 +79,10 @@ fn report(tgid: u32, start_ns: u64, event: u32, task: u64) {
     let record = place.cast::<ProcessRecord>();
     // SAFETY: the reservation is as large as the record, ours alone, and submitted once.
     unsafe {
-        (*record).header = RecordHeader { kind: kind::PROCESS, tail_len: 0 };
+        (*record).header = RecordHeader {
+            kind: kind::PROCESS,
+            tail_len: 0,
+        };
         (*record).start_ns = start_ns;
         (*record).tgid = tgid;
         (*record).event = event;

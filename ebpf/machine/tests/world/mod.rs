@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use kerntally_abi::{Counter, EndReason, role};
 use kerntally_machine::{
-    Close, Connection, Ended, Event, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Request, Window, Work,
-    finish_all, on_data, request_flag,
+    Close, Connection, Ended, Event, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Request, Window,
+    Work, finish_all, on_data, request_flag,
 };
 
 /// A finished exchange.
@@ -83,7 +83,10 @@ impl Host for Memory {
     }
 
     fn return_slot(&mut self, slot: u16) {
-        assert!(self.slots.remove(&slot).is_some(), "slot {slot} given back twice");
+        assert!(
+            self.slots.remove(&slot).is_some(),
+            "slot {slot} given back twice"
+        );
     }
 
     fn save_carry(&mut self, slot: u16, window: &mut Window, from: u32, count: u32) {
@@ -99,7 +102,11 @@ impl Host for Memory {
     fn keep(&mut self, slot: u16, at: u32, window: &mut Window, from: u32, count: u32) {
         let data = bytes(window, from, count);
         let head = &mut self.slots.get_mut(&slot).unwrap().0;
-        assert!(head.len() == at as usize || at >= 1024, "{} kept, {at} claimed", head.len());
+        assert!(
+            head.len() == at as usize || at >= 1024,
+            "{} kept, {at} claimed",
+            head.len()
+        );
         head.extend_from_slice(&data);
         head.truncate(1024);
     }
@@ -110,7 +117,10 @@ impl Host for Memory {
     }
 
     fn load(&mut self, sequence: u32, into: &mut Request) -> bool {
-        self.stored.get(&sequence).map(|request| *into = *request).is_some()
+        self.stored
+            .get(&sequence)
+            .map(|request| *into = *request)
+            .is_some()
     }
 
     fn remove(&mut self, sequence: u32) {
@@ -216,7 +226,13 @@ impl World {
             readable: true,
             settled: true,
         };
-        on_data(&mut self.connection, side, &mut self.work, &event, &mut self.memory);
+        on_data(
+            &mut self.connection,
+            side,
+            &mut self.work,
+            &event,
+            &mut self.memory,
+        );
     }
 
     pub(crate) fn not_http(&self) -> bool {
@@ -229,16 +245,32 @@ impl World {
 
     pub(crate) fn close(&mut self, reason: EndReason) {
         self.now_ns += 1000;
-        let close = Close { reason, now_ns: self.now_ns };
-        finish_all(&mut self.connection, &mut self.work, close, &mut self.memory);
+        let close = Close {
+            reason,
+            now_ns: self.now_ns,
+        };
+        finish_all(
+            &mut self.connection,
+            &mut self.work,
+            close,
+            &mut self.memory,
+        );
     }
 
     pub(crate) fn statuses(&self) -> Vec<u16> {
-        self.memory.finished.iter().map(|finished| finished.status).collect()
+        self.memory
+            .finished
+            .iter()
+            .map(|finished| finished.status)
+            .collect()
     }
 
     pub(crate) fn counter(&self, counter: Counter) -> u64 {
-        self.memory.counters.get(counter.name()).copied().unwrap_or(0)
+        self.memory
+            .counters
+            .get(counter.name())
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Slots still taken: none once nothing waits.

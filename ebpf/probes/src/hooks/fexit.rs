@@ -66,12 +66,24 @@ macro_rules! send_page {
 
 send!(fexit_inet_sendmsg, "inet_sendmsg", program::SEND);
 send!(fexit_inet6_sendmsg, "inet6_sendmsg", program::SEND6);
-send!(fexit_unix_stream_sendmsg, "unix_stream_sendmsg", program::UNIX_SEND);
+send!(
+    fexit_unix_stream_sendmsg,
+    "unix_stream_sendmsg",
+    program::UNIX_SEND
+);
 receive!(fexit_inet_recvmsg, "inet_recvmsg", program::RECEIVE);
 receive!(fexit_inet6_recvmsg, "inet6_recvmsg", program::RECEIVE6);
-receive!(fexit_unix_stream_recvmsg, "unix_stream_recvmsg", program::UNIX_RECEIVE);
+receive!(
+    fexit_unix_stream_recvmsg,
+    "unix_stream_recvmsg",
+    program::UNIX_RECEIVE
+);
 send_page!(fexit_inet_sendpage, "inet_sendpage", program::SEND_PAGE);
-send_page!(fexit_unix_stream_sendpage, "unix_stream_sendpage", program::UNIX_SEND_PAGE);
+send_page!(
+    fexit_unix_stream_sendpage,
+    "unix_stream_sendpage",
+    program::UNIX_SEND_PAGE
+);
 
 /// Before `unix_release`: the socket's last moment.
 #[aya_ebpf::macros::fentry(function = "unix_release")]
@@ -81,7 +93,11 @@ pub fn fentry_unix_release(context: aya_ebpf::programs::FEntryContext) -> i32 {
     let socket = unsafe { *context.as_ptr().cast::<u64>() };
     let socket: u64 = kernel::read(socket, layout!(socket_sk));
     if socket != 0 && control().is_some() {
-        let reason = if kernel::exiting() { EndReason::Exit } else { EndReason::LocalClose };
+        let reason = if kernel::exiting() {
+            EndReason::Exit
+        } else {
+            EndReason::LocalClose
+        };
         observe::close_socket(program::RELEASE, socket, reason, kernel::now());
         observe::forget_connection(socket);
         crate::negative::forget(socket);
@@ -108,7 +124,12 @@ fn sent(context: &FExitContext, result: usize, program: u32) {
     }
     let socket = socket(context);
     let buffer = buffer(argument(context, 1), result as u64);
-    let call = Call { socket, direction: direction::EGRESS, len: result as u32, buffer };
+    let call = Call {
+        socket,
+        direction: direction::EGRESS,
+        len: result as u32,
+        buffer,
+    };
     observe(program, &call);
 }
 
@@ -126,7 +147,12 @@ fn received(context: &FExitContext, program: u32) {
         return;
     }
     let buffer = buffer(argument(context, 1), result as u64);
-    let call = Call { socket, direction: direction::INGRESS, len: result as u32, buffer };
+    let call = Call {
+        socket,
+        direction: direction::INGRESS,
+        len: result as u32,
+        buffer,
+    };
     observe(program, &call);
 }
 

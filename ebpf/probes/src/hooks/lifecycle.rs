@@ -46,7 +46,9 @@ pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         forget_connection(socket);
         return 0;
     }
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return 0 };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else {
+        return 0;
+    };
     // SAFETY: the pointer is to a live element of the map.
     let connection = unsafe { &mut *connection };
     let now = kernel::now();
@@ -74,7 +76,11 @@ pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn own_reason() -> EndReason {
-    if kernel::exiting() { EndReason::Exit } else { EndReason::LocalClose }
+    if kernel::exiting() {
+        EndReason::Exit
+    } else {
+        EndReason::LocalClose
+    }
 }
 
 /// A TCP socket is destroyed: `(sk)` (`include/trace/events/tcp.h`).
@@ -94,7 +100,9 @@ pub fn tcp_destroy_sock(context: RawTracePointContext) -> i32 {
 /// The reader met the end of the stream: a client's response that ends with the connection is whole.
 #[inline(always)]
 pub fn received_end(program: u32, socket: u64) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else { return };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else {
+        return;
+    };
     // SAFETY: the pointer is to a live element of the map.
     let connection = unsafe { &mut *connection };
     if connection.peer_closed_ns == 0 {
@@ -135,7 +143,9 @@ pub fn sweep(context: RawTracePointContext) -> i32 {
     if kernel::inode(socket) == inode && inode != 0 {
         return 0;
     }
-    let Some(connection) = CONNECTIONS.get_ptr(&socket) else { return 0 };
+    let Some(connection) = CONNECTIONS.get_ptr(&socket) else {
+        return 0;
+    };
     // SAFETY: the pointer is to a live element of the map.
     let exit_ns = process::exit_of(unsafe { (*connection).filter_tgid });
     let (reason, end) = if exit_ns == 0 {

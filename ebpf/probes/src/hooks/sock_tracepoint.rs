@@ -100,7 +100,15 @@ fn length(context: &RawTracePointContext, direction: u8, program: u32) {
         return;
     }
     let buffer = buffer(registers, number, result as u64);
-    observe(program, &Call { socket, direction, len: result as u32, buffer });
+    observe(
+        program,
+        &Call {
+            socket,
+            direction,
+            len: result as u32,
+            buffer,
+        },
+    );
 }
 
 #[inline(always)]
@@ -164,7 +172,15 @@ fn batch(array: u64, len: u32) -> Buffer {
     if index + 1 >= len {
         let _absent = BATCHES.remove(&task);
     } else {
-        let _full = BATCHES.insert(&task, &Batch { array, next: index + 1, len }, 0);
+        let _full = BATCHES.insert(
+            &task,
+            &Batch {
+                array,
+                next: index + 1,
+                len,
+            },
+            0,
+        );
     }
     message(array + u64::from(index) * MMSGHDR_BYTES)
 }
@@ -174,9 +190,8 @@ fn batch(array: u64, len: u32) -> Buffer {
 fn user_word(address: u64) -> u64 {
     let mut word = 0u64;
     // SAFETY: the helper checks the source and writes the eight bytes of `word`.
-    let failed = unsafe {
-        generated::bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _)
-    };
+    let failed =
+        unsafe { generated::bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) };
     if failed == 0 { word } else { 0 }
 }
 

@@ -277,15 +277,43 @@ impl Session {
                 HashMap::try_from(map).map_err(|error| operation("open Unix sockets", error))?;
             sockets.iter().filter_map(Result::ok).collect()
         };
+        self.run_sweep(
+            sockets
+                .into_iter()
+                .map(|(socket, inode)| [socket, inode, 0]),
+        )
+    }
+
+    /// Ends exchanges that began before `before_ns` (nanoseconds of `CLOCK_MONOTONIC`) and are still open,
+    /// timed to their last byte so far. Walks the whole connection table: call it rarely.
+    pub fn cut(&mut self, before_ns: u64) -> Result<(), LoadError> {
+        let old: Vec<u64> = {
+            let map = self.map("CONNECTIONS")?;
+            let table: HashMap<_, u64, Plain<Connection>> = HashMap::try_from(map)
+                .map_err(|error| operation("open the connection table", error))?;
+            let entries = table.iter().filter_map(Result::ok);
+            entries
+                .filter(|(_, Plain(connection))| {
+                    connection
+                        .oldest_ns()
+                        .is_some_and(|start| start < before_ns)
+                })
+                .map(|(socket, _)| socket)
+                .collect()
+        };
+        self.run_sweep(old.into_iter().map(|socket| [socket, 0, 1]))
+    }
+
+    /// Runs the sweep once for each set of arguments.
+    fn run_sweep(&self, runs: impl Iterator<Item = [u64; 3]>) -> Result<(), LoadError> {
         let Some(aya::programs::Program::RawTracePoint(program)) =
             self.ebpf.program(programs::SWEEP)
         else {
             return Ok(());
         };
         let fd = program.fd().map_err(|error| operation("sweep", error))?;
-        for (socket, inode) in sockets {
-            kernel_run::run(fd.as_fd(), &[socket, inode])
-                .map_err(|error| operation("sweep", error))?;
+        for arguments in runs {
+            kernel_run::run(fd.as_fd(), &arguments).map_err(|error| operation("sweep", error))?;
         }
         Ok(())
     }

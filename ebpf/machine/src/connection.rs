@@ -289,4 +289,11 @@ impl Connection {
     pub const fn waiting(&self) -> u32 {
         self.arrived.wrapping_sub(self.answered)
     }
+
+    /// When the request that waits longest began, if it is one of the embedded.
+    pub const fn oldest_ns(&self) -> Option<u64> {
+        let cell = &self.embedded[(self.answered & 1) as usize];
+        let waits = cell.flags & request_flag::LIVE != 0 && cell.sequence == self.answered;
+        if waits { Some(cell.start_ns) } else { None }
+    }
 }

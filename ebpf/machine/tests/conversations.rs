@@ -397,3 +397,21 @@ fn counts_a_response_sent_after_the_peer_reset() {
     world.close(EndReason::LocalClose);
     assert_eq!(world.memory.finished[0].reason, EndReason::Reset as u8);
 }
+
+#[test]
+fn ignores_what_follows_a_cut_until_the_next_request() {
+    let mut world = World::server();
+    world.request(GET);
+    world.response(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    let end = world.now_ns;
+    assert_eq!(world.connection.oldest_ns(), Some(2000));
+    world.close(EndReason::Cut);
+    assert_eq!(world.statuses(), [200]);
+    assert_eq!(world.memory.finished[0].end_ns, end);
+    assert!(!world.memory.finished[0].complete);
+    world.response(b"1\r\ny\r\n0\r\n\r\n");
+    world.request(GET);
+    world.response(MISSING);
+    assert_eq!(world.statuses(), [200, 404]);
+    assert_eq!(world.slots(), 0);
+}

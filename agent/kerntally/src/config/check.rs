@@ -13,7 +13,7 @@ use super::load::Problem;
 use super::node::{Node, Step, dotted};
 use super::scalar::{Size, Span};
 use super::schema::{
-    Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host, Http,
+    Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host,
     Identity, Instrumented, Otlp, Protocol, Routes, Selector, ServiceRule, Temporality,
 };
 
@@ -329,10 +329,6 @@ impl Findings {
                     "none requires export.temporality: delta",
                 );
             }
-        }
-        if config.http.open_max != Http::default().open_max {
-            let message = format!("ending exchanges that stay open is {NOT_BUILT}");
-            self.warn(&["http", "open_max"], message);
         }
         if config.exemplars != Exemplars::default() {
             self.warn(&["exemplars"], format!("exemplars are {NOT_BUILT}"));

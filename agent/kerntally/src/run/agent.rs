@@ -39,6 +39,10 @@ const SERIES: Duration = Duration::from_secs(5);
 /// Calls that wait for the loop.
 const CALLS: usize = 16;
 
+/// Sweeps, one a second, between looks for exchanges that have been open for too long: each walks the
+/// whole connection table.
+const CUT_EVERY: u32 = 30;
+
 /// The running agent.
 #[derive(Debug)]
 pub(crate) struct Agent {
@@ -59,6 +63,7 @@ pub(crate) struct Agent {
     pub(super) degraded: Vec<&'static str>,
     series_published: Option<Instant>,
     drain_wait: Duration,
+    sweeps: u32,
     calls: mpsc::Receiver<Call>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -109,6 +114,7 @@ impl Agent {
             degraded: Vec::new(),
             series_published: None,
             drain_wait: DRAIN_BUSY,
+            sweeps: 0,
             calls,
             tasks,
         };
@@ -183,6 +189,13 @@ impl Agent {
 
     async fn sweep(&mut self) {
         self.hooks.sweep();
+        self.sweeps = self.sweeps.wrapping_add(1);
+        if self.sweeps.is_multiple_of(CUT_EVERY) {
+            let open_max = self.loaded.config.http.open_max.0.as_nanos();
+            let open_max = u64::try_from(open_max).unwrap_or(u64::MAX);
+            self.hooks
+                .cut(clock::now().monotonic_ns.saturating_sub(open_max));
+        }
         self.outlets.settle().await;
         self.publish();
     }

@@ -128,6 +128,13 @@ impl Hooks {
         }
     }
 
+    /// Ends what has been open since before `before_ns`.
+    pub(crate) fn cut(&mut self, before_ns: u64) {
+        if let Err(error) = self.session.cut(before_ns) {
+            tracing::debug!(%error, "ending old exchanges failed");
+        }
+    }
+
     /// After a reload: every decision is taken anew.
     pub(crate) fn renew_filter(&mut self) -> Result<(), LoadError> {
         self.decided.clear();

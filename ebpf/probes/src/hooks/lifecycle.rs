@@ -134,12 +134,16 @@ pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
     0
 }
 
-/// Ends a Unix socket that is gone, run from user space: `(address, inode number)`.
+/// Ends a Unix socket that is gone, or, with `cut`, what has been open for too long. Run from user space: `(address, inode number, cut)`.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 #[inline(always)]
 pub fn sweep(context: RawTracePointContext) -> i32 {
     let socket = argument(&context, 0);
     let inode = argument(&context, 1);
+    if argument(&context, 2) != 0 {
+        close_socket(program::SWEEP, socket, EndReason::Cut, kernel::now());
+        return 1;
+    }
     if kernel::inode(socket) == inode && inode != 0 {
         return 0;
     }

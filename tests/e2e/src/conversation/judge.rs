@@ -133,6 +133,9 @@ fn judge_one(options: &RunOptions, one: &Played, series: &[Series]) -> Outcome {
     }
 }
 
+/// Four kinds of connections older than the agent, three transports, both sides.
+const MOST_JOINED: u64 = 24;
+
 /// Attributes that nobody promised, or that do not say what was sent.
 fn strange(case: &Case, series: &Series) -> Option<String> {
     if !series.unexpected.is_empty() {
@@ -192,9 +195,11 @@ fn ledger_of_all(ledger: &Ledger, before: &Ledger, truth: &Tally, all_counted: b
         .growth_since(before)
         .into_iter()
         .filter(|(what, _)| {
-            // Other programs on this machine are excluded; their number is not ours to know.
+            // Other programs on this machine are excluded, and their number is not ours to know. Responses to
+            // requests of the time before the agent are joined in midstream.
             !what.ends_with(" tallied")
                 && !what.ends_with(" excluded")
+                && !what.ends_with(" joined_midstream")
                 && !what.starts_with("blind ")
         })
         .map(|(what, count)| format!("{what} {count}"))
@@ -203,6 +208,12 @@ fn ledger_of_all(ledger: &Ledger, before: &Ledger, truth: &Tally, all_counted: b
         wrong.push(format!(
             "outcomes nothing here should have: {}",
             strange.join(", ")
+        ));
+    }
+    let joined = ledger.outcome("joined_midstream") - before.outcome("joined_midstream");
+    if all_counted && joined > MOST_JOINED {
+        wrong.push(format!(
+            "{joined} joined_midstream, at most {MOST_JOINED} expected"
         ));
     }
     if wrong.is_empty() {

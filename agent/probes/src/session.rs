@@ -497,22 +497,15 @@ fn load_object(options: &Options, kernel: &Kernel) -> Result<Ebpf, String> {
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(&kernel.btf))
-        .verifier_log_level(verifier_log_level())
+        // A refusal is explained in a line; without it the kernel's first answer would be lost, because a
+        // second try with a log of level 0 is refused as invalid.
+        .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("LAYOUT", &layout, true)
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("HEADS", options.head_slots)
         .map_max_entries("FREE_HEADS", options.head_slots)
         .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
     loader.load(object).map_err(|error| chain(&error))
-}
-
-/// What the verifier says of its work, only for those who work on the programs: it slows loading down.
-fn verifier_log_level() -> VerifierLogLevel {
-    if std::env::var_os("KERNTALLY_VERIFIER_LOG").is_some() {
-        VerifierLogLevel::STATS
-    } else {
-        VerifierLogLevel::DISABLE
-    }
 }
 
 fn load_sweep(ebpf: &mut Ebpf) -> Result<(), String> {

@@ -85,6 +85,8 @@ counters! {
     StepBudget = 43, "step_budget";
     /// Scatter-gather calls with more segments than are looked at.
     SegmentsCut = 44, "segments_cut";
+    /// Responses that were seen before their request, because its hook ran late.
+    HeldResponses = 45, "held_responses";
 }
 
 /// Cells of the counter map.

@@ -149,6 +149,8 @@ pub struct Request {
     pub tgid: u32,
     /// Its position on the connection, from 0.
     pub sequence: u32,
+    /// Where it began in the socket's own count of bytes sent (clients, TCP only).
+    pub position: u32,
     /// Slot that holds its head, or [`NO_SLOT`].
     pub slot: u16,
     /// Bytes of its head, saturating.
@@ -160,7 +162,7 @@ pub struct Request {
     /// [`request_flag`].
     pub flags: u8,
     /// Explicit padding, zero.
-    pub reserved: u8,
+    pub reserved: [u8; 5],
 }
 
 /// One socket that speaks HTTP/1.
@@ -189,8 +191,10 @@ pub struct Connection {
     pub filter_generation: u32,
     /// 1 once the peer has reset the connection.
     pub reset: u8,
+    /// 1 if a call took too many steps: the next one begins with giving up what waits.
+    pub given_up: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// One of `kerntally_abi::role`.
     pub role: u8,
     /// One of `kerntally_abi::family`.
@@ -202,8 +206,8 @@ pub struct Connection {
 }
 
 const _: () = assert!(size_of::<Direction>() == 40);
-const _: () = assert!(size_of::<Request>() == 32);
-const _: () = assert!(size_of::<Connection>() == 192);
+const _: () = assert!(size_of::<Request>() == 40);
+const _: () = assert!(size_of::<Connection>() == 208);
 
 impl Direction {
     /// A direction before its first message.
@@ -237,12 +241,13 @@ impl Request {
         bytes: 0,
         tgid: 0,
         sequence: 0,
+        position: 0,
         slot: NO_SLOT,
         head_len: 0,
         method_len: 0,
         method: 0,
         flags: 0,
-        reserved: 0,
+        reserved: [0; 5],
     };
 }
 
@@ -255,6 +260,7 @@ impl Request {
         self.bytes = other.bytes;
         self.tgid = other.tgid;
         self.sequence = other.sequence;
+        self.position = other.position;
         self.slot = other.slot;
         self.head_len = other.head_len;
         self.method_len = other.method_len;
@@ -277,7 +283,8 @@ impl Connection {
         filter_tgid: 0,
         filter_generation: 0,
         reset: 0,
-        reserved: [0; 3],
+        given_up: 0,
+        reserved: [0; 2],
         role: 0,
         family: 0,
         in_step: 0,

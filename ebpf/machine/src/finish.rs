@@ -49,6 +49,7 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     request.bytes = u64::from(direction.head_len) + body_length(direction);
     request.tgid = work.tgid;
     request.sequence = connection.arrived;
+    request.position = work.start_position;
     request.slot = direction.slot;
     request.head_len = direction.head_len;
     request.method_len = direction.method_len;
@@ -84,6 +85,10 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     host.barrier();
     enqueue(connection, work, host);
     host.barrier();
+    // Counting is an atomic operation, and orders what is above before what is below: a response may be at
+    // work on another CPU, see `unclaimed`.
+    let server = connection.role == role::SERVER;
+    host.count(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
     if connection.waiting() == 1 {
         meet_early_response(connection, work, host);
     }
@@ -137,37 +142,33 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
     connection.arrived = sequence.wrapping_add(1);
 }
 
-/// A client's response can be seen before its request: is the one that is there this request's?
+/// A client's response can be seen before its request: is the one that is held this request's?
+///
+/// One that is still being read finds the request itself when it is whole.
 #[inline(always)]
 fn meet_early_response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
-    if connection.directions[RESPONSE].bits & bits::EARLY == 0 {
-        return;
-    }
-    let held = connection.directions[RESPONSE].phase == Phase::Held as u8;
-    let since = work
-        .now_ns
-        .saturating_sub(connection.directions[RESPONSE].time_ns);
-    let before = connection.early_position.wrapping_sub(work.start_position);
-    let belongs = connection.role == role::CLIENT
-        && if connection.positioned != 0 {
-            before != 0 && before <= u32::MAX / 2
-        } else {
-            since < HELD_NS && (work.request.sequence > 0 || work.settled != 0)
-        };
     let direction = &mut connection.directions[RESPONSE];
-    if belongs {
-        direction.bits &= !bits::EARLY;
-        let bodiless = work.request.method == MethodClass::Head as u8;
-        if held || (bodiless && direction.phase > Phase::Coding as u8) {
-            direction.phase = Phase::Start as u8;
-            work.todo |= todo::FINISH;
-        }
+    if direction.bits & bits::EARLY == 0 {
         return;
     }
-    if held {
-        direction.phase = Phase::Start as u8;
-        count_orphan(connection, work.request.sequence == 0, host);
+    let bodiless = work.request.method == MethodClass::Head as u8 && direction.phase == Phase::Body as u8;
+    if direction.phase == Phase::Held as u8 || bodiless {
+        work.todo |= todo::FINISH;
     }
+    host.barrier();
+}
+
+/// Whether the response that came early answers the request in `work.request`: by TCP's own positions,
+/// the request had been written when the response was received; elsewhere it follows at once, on a
+/// connection that is known.
+#[inline(always)]
+fn belongs(connection: &Connection, work: &Work) -> bool {
+    if connection.positioned != 0 {
+        let before = connection.early_position.wrapping_sub(work.request.position);
+        return before != 0 && before <= u32::MAX / 2;
+    }
+    let since = work.now_ns.saturating_sub(connection.directions[RESPONSE].time_ns);
+    since < HELD_NS && (work.request.sequence > 0 || work.settled != 0)
 }
 
 /// Copies the request that waits longest to `work.request`.
@@ -202,7 +203,8 @@ fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS);
     let direction = &connection.directions[RESPONSE];
     if !closing {
-        let consumed = if previous {
+        let elsewhere = previous || direction.phase == Phase::Held as u8;
+        let consumed = if elsewhere {
             0
         } else {
             work.consumed().wrapping_sub(work.mark)
@@ -219,28 +221,46 @@ fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
         ended.complete = 1;
         ended.unseen = u8::from(direction.bits & bits::UNSEEN != 0);
     }
+    let early = direction.bits & bits::EARLY != 0;
     host.barrier();
-    if !closing && (connection.waiting() == 0 || direction.bits & bits::EARLY != 0) {
-        unclaimed(connection, host);
+    if !closing && (early || connection.waiting() == 0) && !claims(connection, work, host) {
+        unclaimed(connection, work, host);
     } else {
-        finish_front(connection, work, host);
-        reset_response(connection);
+        // Who comes second to an early response must not touch what the first may be at already.
+        if finish_front(connection, work, host) || !early {
+            reset_response(connection);
+        }
     }
     if !previous {
         work.mark = work.consumed();
     }
 }
 
-/// A whole response for which no request waits.
+/// Whether the request that waits longest is the one that an early response answers.
 #[inline(always)]
-fn unclaimed<H: Host>(connection: &mut Connection, host: &mut H) {
-    let hold = connection.role == role::CLIENT && connection.waiting() == 0;
-    let first = connection.arrived == 0;
-    if hold && connection.directions[RESPONSE].phase != Phase::Done as u8 {
-        connection.directions[RESPONSE].phase = Phase::Held as u8;
+fn claims<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    connection.role == role::CLIENT
+        && connection.waiting() > 0
+        && front(connection, work, host)
+        && belongs(connection, work)
+}
+
+/// A whole response for which no request waits: a client's is held until the hook of its request has run.
+#[inline(always)]
+fn unclaimed<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let direction = &mut connection.directions[RESPONSE];
+    let hold = connection.role == role::CLIENT && direction.phase != Phase::Held as u8;
+    if hold && connection.arrived == connection.answered && direction.phase != Phase::Done as u8 {
+        direction.phase = Phase::Held as u8;
+        // Counting is an atomic operation, and orders the phase before the look at the queue: of this and
+        // `push`, which does the reverse, at least one sees the other, and one alone can claim.
+        host.count(Counter::HeldResponses, 1);
+        if connection.waiting() > 0 {
+            work.todo |= todo::FINISH;
+        }
         return;
     }
-    count_orphan(connection, first, host);
+    count_orphan(connection, connection.arrived <= 1, host);
     reset_response(connection);
 }
 
@@ -272,14 +292,14 @@ fn reset_response(connection: &mut Connection) {
     }
 }
 
-/// Finishes the request that waits longest, unless somebody else does so at this moment.
+/// Finishes the request that waits longest; false if somebody else does so at this moment.
 ///
 /// Between its parts lie barriers: what one part found out is read again from memory by the next, so that
 /// the verifier sees all ways through a part end in the same state.
 #[inline(always)]
-fn finish_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+fn finish_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
     if !take_front(connection, work, host) {
-        return;
+        return false;
     }
     host.barrier();
     if connection.role == role::SERVER && work.request.start_ns < connection.previous_end_ns {
@@ -293,6 +313,7 @@ fn finish_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mu
     host.barrier();
     release(work.request.slot, host);
     host.barrier();
+    true
 }
 
 /// Takes the request that waits longest out of the queue into `work.request`; false if there is a hole in
@@ -344,6 +365,7 @@ fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
         }
         return true;
     }
+    connection.given_up = 0;
     if work.not_http == 0 {
         host.count(Counter::Desynchronised, 1);
     }

@@ -1,6 +1,9 @@
 //! Request lines, status lines and header fields.
 
-use kerntally_abi::limits::{HEAD_BYTES, METHOD_BYTES};
+use kerntally_abi::{
+    limits::{HEAD_BYTES, METHOD_BYTES},
+    role,
+};
 
 use crate::{
     Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits,
@@ -388,8 +391,10 @@ fn status_line<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut
         work.todo |= todo::DESYNCHRONISE;
         return true;
     }
-    if connection.waiting() == 0 && awaits_push(&connection.directions[REQUEST]) {
-        // The answer came before the whole head: too long, or an error.
+    let server = connection.role == role::SERVER;
+    if server && connection.waiting() == 0 && awaits_push(&connection.directions[REQUEST]) {
+        // The answer came before the whole head: too long, or an error. (On a client the hook of the send
+        // may be at work on the head at this moment.)
         work.todo |= todo::PUSH;
         return true;
     }

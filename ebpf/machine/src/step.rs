@@ -175,6 +175,9 @@ pub fn on_data<H: Host>(
 ) {
     let side = side & 1;
     work.begin(event);
+    if connection.given_up != 0 {
+        work.todo = todo::DESYNCHRONISE;
+    }
     if side == RESPONSE {
         let direction = &mut connection.directions[RESPONSE];
         if direction.phase < Phase::Lost as u8 {
@@ -271,8 +274,7 @@ fn run<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host:
         connection.directions[RESPONSE].phase = Phase::UntilClose as u8;
         return;
     }
-    work.todo = todo::DESYNCHRONISE;
-    host.drive_close(connection, work);
+    connection.given_up = 1;
 }
 
 #[inline(always)]

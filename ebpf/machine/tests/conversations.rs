@@ -415,3 +415,19 @@ fn ignores_what_follows_a_cut_until_the_next_request() {
     assert_eq!(world.statuses(), [200, 404]);
     assert_eq!(world.slots(), 0);
 }
+
+#[test]
+fn finds_the_request_of_a_response_that_began_early() {
+    let (request, half) = (GET.len() as u32, OK.len() as u32 - 3);
+    for cut in [2, 14, 25, OK.len() - 3] {
+        let mut world = World::client();
+        world.call(RESPONSE, &[&OK[..cut]], cut as u32, request);
+        world.call(REQUEST, &[GET], request, cut as u32);
+        world.call(RESPONSE, &[&OK[cut..]], half + 3, request);
+        world.call(REQUEST, &[GET], 2 * request, half + 3);
+        world.call(RESPONSE, &[MISSING], half + 3 + MISSING.len() as u32, 2 * request);
+        assert_eq!(world.statuses(), [200, 404], "cut at {cut}");
+        assert_eq!(world.memory.finished[0].head.as_bytes(), GET);
+        assert_eq!(world.slots(), 0);
+    }
+}

@@ -5,9 +5,12 @@ use kerntally_abi::{
     Counter,
     limits::{CARRY_BYTES, HEAD_BYTES},
 };
-use kerntally_machine::{Connection, Ended, Host, NO_SLOT, Request, WINDOW_BYTES, Window};
+#[cfg(not(feature = "modern"))]
+use kerntally_machine::MAX_STEPS as STEPS;
 #[cfg(feature = "modern")]
-use kerntally_machine::{MAX_STEPS_LOOPED, Work, close_step, step};
+use kerntally_machine::MAX_STEPS_LOOPED as STEPS;
+use kerntally_machine::{Connection, Ended, Host, NO_SLOT, Request, WINDOW_BYTES, Window};
+use kerntally_machine::{Work, close_step, step};
 
 use crate::{
     buffer::Buffer,
@@ -223,7 +226,6 @@ impl Host for Kernel {
         counters::add(counter, by);
     }
 
-    #[cfg(feature = "modern")]
     #[inline(always)]
     fn drive(&mut self, connection: &mut Connection, side: usize, _work: &mut Work) -> bool {
         let mut drive = Drive {
@@ -233,11 +235,10 @@ impl Host for Kernel {
             side: side as u64,
             done: 0,
         };
-        repeat(MAX_STEPS_LOOPED, next_step, &mut drive);
+        repeat(STEPS, next_step, &mut drive);
         drive.done != 0
     }
 
-    #[cfg(feature = "modern")]
     #[inline(always)]
     fn drive_close(&mut self, connection: &mut Connection, _work: &mut Work) {
         let mut drive = Drive {
@@ -252,7 +253,6 @@ impl Host for Kernel {
 }
 
 /// What the loop helper hands to each step.
-#[cfg(feature = "modern")]
 #[repr(C)]
 struct Drive {
     connection: *mut Connection,
@@ -262,7 +262,6 @@ struct Drive {
     done: u64,
 }
 
-#[cfg(feature = "modern")]
 type Callback = extern "C" fn(u64, *mut Drive) -> u64;
 
 /// `bpf_loop` (kernel 5.17): the verifier walks the step once, not once for each time it may be taken.
@@ -275,7 +274,21 @@ fn repeat(times: u32, callback: Callback, drive: &mut Drive) {
     }
 }
 
-#[cfg(feature = "modern")]
+/// A loop that the verifier walks step by step; a function of its own gives each step a stack that is gone
+/// when it returns, so that the ways through it meet again.
+#[cfg(not(feature = "modern"))]
+#[inline(always)]
+fn repeat(times: u32, callback: Callback, drive: &mut Drive) {
+    let mut index = 0;
+    while index < times {
+        if callback(0, &raw mut *drive) != 0 {
+            return;
+        }
+        index += 1;
+    }
+}
+
+#[inline(never)]
 extern "C" fn next_step(_index: u64, drive: *mut Drive) -> u64 {
     // SAFETY: see `repeat`; the pointers in it are to live map values.
     unsafe {
@@ -298,7 +311,7 @@ extern "C" fn next_step(_index: u64, drive: *mut Drive) -> u64 {
     1
 }
 
-#[cfg(feature = "modern")]
+#[inline(never)]
 extern "C" fn next_close_step(_index: u64, drive: *mut Drive) -> u64 {
     // SAFETY: see `repeat`; the pointers in it are to live map values.
     unsafe {

@@ -85,10 +85,9 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     host.barrier();
     enqueue(connection, work, host);
     host.barrier();
-    // Counting is an atomic operation, and orders what is above before what is below: a response may be at
-    // work on another CPU, see `unclaimed`.
-    let server = connection.role == role::SERVER;
-    host.count(if server { Counter::SeenServer } else { Counter::SeenClient }, 1);
+    // Counting is an atomic operation, also by nothing, and orders what is above before what is below: a
+    // response may be at work on another CPU, see `unclaimed`.
+    host.count(Counter::HeldResponses, 0);
     if connection.waiting() == 1 {
         meet_early_response(connection, work, host);
     }
@@ -139,6 +138,8 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
             count_unseparated(connection.role, 1, host);
         }
     }
+    // The other direction may look at any moment: first the entry, then that it is there.
+    host.barrier();
     connection.arrived = sequence.wrapping_add(1);
 }
 
@@ -151,7 +152,8 @@ fn meet_early_response<H: Host>(connection: &mut Connection, work: &mut Work, ho
     if direction.bits & bits::EARLY == 0 {
         return;
     }
-    let bodiless = work.request.method == MethodClass::Head as u8 && direction.phase == Phase::Body as u8;
+    let bodiless =
+        work.request.method == MethodClass::Head as u8 && direction.phase == Phase::Body as u8;
     if direction.phase == Phase::Held as u8 || bodiless {
         work.todo |= todo::FINISH;
     }
@@ -164,10 +166,14 @@ fn meet_early_response<H: Host>(connection: &mut Connection, work: &mut Work, ho
 #[inline(always)]
 fn belongs(connection: &Connection, work: &Work) -> bool {
     if connection.positioned != 0 {
-        let before = connection.early_position.wrapping_sub(work.request.position);
+        let before = connection
+            .early_position
+            .wrapping_sub(work.request.position);
         return before != 0 && before <= u32::MAX / 2;
     }
-    let since = work.now_ns.saturating_sub(connection.directions[RESPONSE].time_ns);
+    let since = work
+        .now_ns
+        .saturating_sub(connection.directions[RESPONSE].time_ns);
     since < HELD_NS && (work.request.sequence > 0 || work.settled != 0)
 }
 

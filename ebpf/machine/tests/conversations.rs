@@ -425,7 +425,12 @@ fn finds_the_request_of_a_response_that_began_early() {
         world.call(REQUEST, &[GET], request, cut as u32);
         world.call(RESPONSE, &[&OK[cut..]], half + 3, request);
         world.call(REQUEST, &[GET], 2 * request, half + 3);
-        world.call(RESPONSE, &[MISSING], half + 3 + MISSING.len() as u32, 2 * request);
+        world.call(
+            RESPONSE,
+            &[MISSING],
+            half + 3 + MISSING.len() as u32,
+            2 * request,
+        );
         assert_eq!(world.statuses(), [200, 404], "cut at {cut}");
         assert_eq!(world.memory.finished[0].head.as_bytes(), GET);
         assert_eq!(world.slots(), 0);

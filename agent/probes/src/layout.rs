@@ -55,8 +55,6 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
         } else {
             0
         },
-        iter_count: at("iov_iter.count")?,
-        iter_segments: at("iov_iter.nr_segs")?,
         iov_ubuf: ubuf.map_or(iov::ABSENT, |value| {
             u32::try_from(value).unwrap_or(iov::ABSENT)
         }),

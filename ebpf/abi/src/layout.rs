@@ -68,10 +68,6 @@ pub struct Layout {
     pub iter_iov: u32,
     /// `iov_iter.ubuf`
     pub iter_ubuf: u32,
-    /// `iov_iter.count`
-    pub iter_count: u32,
-    /// `iov_iter.nr_segs`
-    pub iter_segments: u32,
     /// Value of the kind `ITER_UBUF`, or [`iov::ABSENT`]
     pub iov_ubuf: u32,
     /// Value of the kind `ITER_IOVEC`
@@ -100,5 +96,5 @@ pub struct Control {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 34 * 4);
+const _: () = assert!(size_of::<Layout>() == 32 * 4);
 const _: () = assert!(size_of::<Control>() == 24);

@@ -2,7 +2,7 @@
 
 use kerntally_abi::Counter;
 
-use crate::{Connection, Request, Window, Work, close_step, step};
+use crate::{Connection, Request, Window, Work, close_step};
 
 /// How an exchange ended, for [`Host::emit`]. It lies in memory between steps.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,6 @@ impl Ended {
 ///
 /// Every method is called with bounded arguments; a slot is never [`crate::NO_SLOT`].
 pub trait Host: Sized {
-    /// Steps one call may take.
-    const STEPS: u32 = crate::MAX_STEPS;
-
     /// Requests of one connection that may wait at one time; deeper pipelines are not separated.
     const WAITING: u32 = 64;
 
@@ -101,17 +98,7 @@ pub trait Host: Sized {
 
     /// Takes steps until one says that it was the last, at most as many as this host allows; false when
     /// there were more to take.
-    #[inline(always)]
-    fn drive(&mut self, connection: &mut Connection, side: usize, work: &mut Work) -> bool {
-        let mut taken = 0;
-        while taken < Self::STEPS {
-            taken += 1;
-            if !step(connection, side, work, self) {
-                return true;
-            }
-        }
-        false
-    }
+    fn drive(&mut self, connection: &mut Connection, side: usize, work: &mut Work) -> bool;
 
     /// Takes steps of ending a connection until nothing waits.
     #[inline(always)]

@@ -33,8 +33,6 @@ pub static LAYOUT: Layout = Layout {
     iter_offset: 0,
     iter_iov: 0,
     iter_ubuf: 0,
-    iter_count: 0,
-    iter_segments: 0,
     iov_ubuf: 0,
     iov_iovec: 0,
     own_tgid: 0,

@@ -64,11 +64,7 @@ fn agent_check() -> Result<()> {
 fn show_verifier_log() {
     const LINES: usize = 60;
     let mut check = Command::new(AGENT);
-    let Ok(output) = check
-        .arg("check")
-        .env("KERNTALLY_VERIFIER_LOG", "1")
-        .output()
-    else {
+    let Ok(output) = check.arg("check").output() else {
         return;
     };
     let text = String::from_utf8_lossy(&output.stderr);

@@ -177,6 +177,8 @@ pub struct Connection {
     pub peer_closed_ns: u64,
     /// When the newest finished response ended. Nanoseconds.
     pub previous_end_ns: u64,
+    /// Start of the process that the filter was last asked about, nanoseconds of `CLOCK_BOOTTIME`.
+    pub process_start_ns: u64,
     /// Inode number of the socket, its identity together with its address.
     pub inode: u32,
     /// Bytes that had been sent, by the socket's own count, when an early response was received.
@@ -207,7 +209,7 @@ pub struct Connection {
 
 const _: () = assert!(size_of::<Direction>() == 40);
 const _: () = assert!(size_of::<Request>() == 40);
-const _: () = assert!(size_of::<Connection>() == 208);
+const _: () = assert!(size_of::<Connection>() == 216);
 
 impl Direction {
     /// A direction before its first message.
@@ -276,6 +278,7 @@ impl Connection {
         embedded: [Request::EMPTY; 2],
         peer_closed_ns: 0,
         previous_end_ns: 0,
+        process_start_ns: 0,
         inode: 0,
         early_position: 0,
         arrived: 0,

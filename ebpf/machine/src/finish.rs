@@ -40,7 +40,7 @@ pub(crate) fn todo<H: Host>(connection: &mut Connection, work: &mut Work, host: 
 
 /// Lets the request that was read wait for its response.
 #[inline(always)]
-fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+pub(crate) fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let waiting = connection.waiting();
     let server = connection.role == role::SERVER;
     let direction = &mut connection.directions[REQUEST];
@@ -203,7 +203,7 @@ fn drop_front<H: Host>(connection: &mut Connection, sequence: u32, host: &mut H)
 /// The response that was read is whole, or the next request shows that it is, or the close of the
 /// connection ends it.
 #[inline(always)]
-fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+pub(crate) fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let previous = work.todo & todo::FINISH_PREVIOUS != 0;
     let closing = work.todo & todo::CLOSE != 0;
     work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS);

@@ -18,15 +18,17 @@ const LEADING: u8 = 2 * kerntally_abi::limits::LEADING_CRLF as u8;
 pub(crate) const HTTP_1: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
 pub(crate) const HTTP_1_MASK: u64 = low_bytes(7);
 /// Bytes of a status line up to and including the code.
-const STATUS_BYTES: u32 = 12;
+pub(crate) const STATUS_BYTES: u32 = 12;
 /// Bytes before a line feed that show the version: a space, `HTTP/1.1`, a carriage return, and slack.
 const VERSION_BYTES: u32 = 16;
 /// Longest name of a field that is looked for, with its colon.
-const CONTENT: u64 = u64::from_le_bytes(*b"content-");
-const LENGTH: u64 = u64::from_le_bytes(*b"length:\0");
-const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
-const ENCODING: u64 = u64::from_le_bytes(*b"-encodin");
+pub(crate) const CONTENT: u64 = u64::from_le_bytes(*b"content-");
+pub(crate) const LENGTH: u64 = u64::from_le_bytes(*b"length:\0");
+pub(crate) const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
+pub(crate) const ENCODING: u64 = u64::from_le_bytes(*b"-encodin");
 const CHUNKED: u64 = u64::from_be_bytes(*b"\0chunked");
+/// The same as it lies in the window.
+pub(crate) const CHUNKED_VALUE: u64 = CHUNKED.swap_bytes() >> 8;
 /// Bytes of a head that are scanned. Servers accept 8 to 64 KiB by default; what is longer is taken, with
 /// all that follows, for one message until its response has ended.
 const SCANNED: u32 = 32 * 1024;
@@ -85,7 +87,7 @@ pub(crate) fn method(connection: &mut Connection, _side: usize, work: &mut Work)
 
 /// Whether a method is one of RFC 9110, PATCH (RFC 5789) or QUERY, and how it frames its response.
 #[inline(always)]
-fn classify(name: u64, len: u8) -> MethodClass {
+pub(crate) fn classify(name: u64, len: u8) -> MethodClass {
     const fn known(name: &[u8]) -> u64 {
         let mut value = 0;
         let mut index = 0;
@@ -455,7 +457,7 @@ fn head_end<H: Host>(
 
 /// The phase after a head, by its framing (RFC 9112, section 6.3).
 #[inline(always)]
-fn body_phase(direction: &mut Direction, otherwise: Phase) -> u8 {
+pub(crate) fn body_phase(direction: &mut Direction, otherwise: Phase) -> u8 {
     if direction.bits & bits::CHUNKED != 0 {
         direction.remaining = 0;
         return Phase::ChunkSize as u8;

@@ -5,6 +5,7 @@ use kerntally_abi::Counter;
 use crate::{
     Connection, Ended, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Request, Window, bits, body,
     finish, head,
+    whole::{self, Whole},
 };
 
 /// Steps one call may take where the kernel has no loop helper (before 5.17) and the verifier walks every
@@ -16,9 +17,9 @@ pub const MAX_STEPS: u32 = 128;
 pub const MAX_STEPS_LOOPED: u32 = 8192;
 
 /// Bytes read at once while a request's head is expected.
-const HEAD_READ: u32 = 960;
+pub(crate) const HEAD_READ: u32 = 960;
 /// Bytes read at once while a response's head is expected: nothing of it is kept.
-const STATUS_READ: u32 = 384;
+pub(crate) const STATUS_READ: u32 = 384;
 /// Bytes read at once while a chunk's size is expected.
 const CHUNK_READ: u32 = 32;
 /// Bytes of an unfinished line that are carried over at most.
@@ -85,6 +86,8 @@ pub struct Work {
     pub mark: u32,
     /// Where the call began in the socket's own count.
     pub start_position: u32,
+    /// Where it ended.
+    pub end_position: u32,
     /// The socket's own count in the other direction.
     pub opposite: u32,
     /// Bits of [`todo`].
@@ -97,10 +100,14 @@ pub struct Work {
     pub not_http: u8,
     /// Why the connection ended, an `EndReason`.
     pub close_reason: u8,
+    /// The call's bytes can be read.
+    pub readable: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 6],
     /// How the exchange being finished ended.
     pub ended: Ended,
+    /// What one pass over a head found.
+    pub whole: Whole,
 }
 
 impl Work {
@@ -118,14 +125,17 @@ impl Work {
             len: 0,
             tgid: 0,
             start_position: 0,
+            end_position: 0,
             opposite: 0,
             todo: 0,
             starved: 0,
             settled: 0,
             not_http: 0,
             close_reason: 0,
-            reserved: [0; 3],
+            readable: 0,
+            reserved: [0; 6],
             ended: Ended::NONE,
+            whole: Whole::NONE,
         }
     }
 
@@ -151,7 +161,9 @@ impl Work {
         self.starved = 0;
         self.not_http = 0;
         self.settled = u8::from(event.settled);
+        self.readable = u8::from(event.readable);
         self.start_position = event.position.wrapping_sub(event.len);
+        self.end_position = event.position;
         self.opposite = event.opposite;
     }
 }
@@ -173,19 +185,26 @@ pub fn on_data<H: Host>(
     event: &Event,
     host: &mut H,
 ) {
-    let side = side & 1;
     work.begin(event);
+    // From here on all is read from memory: what the caller knew of the event would multiply the verifier's
+    // ways.
+    host.barrier();
+    let side = host.masked(side as u32, 1) as usize & 1;
     if connection.given_up != 0 {
         work.todo = todo::DESYNCHRONISE;
     }
     if side == RESPONSE {
         let direction = &mut connection.directions[RESPONSE];
         if direction.phase < Phase::Lost as u8 {
-            direction.time_ns = event.now_ns;
+            direction.time_ns = work.now_ns;
         }
     }
-    account_position(connection, side, work, event, host);
-    if !passes_unread(connection, side, work, event, host) {
+    host.barrier();
+    account_position(connection, side, work, host);
+    host.barrier();
+    if !passes_unread(connection, side, work, host)
+        && !(H::WHOLE_HEADS && whole::take(connection, side, work, host))
+    {
         run(connection, side, work, host);
     }
     let direction = &mut connection.directions[side];
@@ -201,7 +220,6 @@ fn account_position<H: Host>(
     connection: &mut Connection,
     side: usize,
     work: &mut Work,
-    event: &Event,
     host: &mut H,
 ) {
     if connection.positioned == 0 {
@@ -210,7 +228,7 @@ fn account_position<H: Host>(
     let direction = &mut connection.directions[side];
     let known = direction.bits & bits::POSITIONED != 0;
     let gap = work.start_position.wrapping_sub(direction.position);
-    direction.position = event.position;
+    direction.position = work.end_position;
     direction.bits |= bits::POSITIONED;
     // The upper half are positions before the expected one: another thread's call has been counted.
     if !known || gap == 0 || gap > u32::MAX / 2 {
@@ -244,18 +262,17 @@ fn passes_unread<H: Host>(
     connection: &mut Connection,
     side: usize,
     work: &mut Work,
-    event: &Event,
     host: &mut H,
 ) -> bool {
     if work.todo != 0 {
         return false;
     }
     let direction = &mut connection.directions[side];
-    if direction.phase == Phase::Body as u8 && direction.remaining > u64::from(event.len) {
-        direction.remaining -= u64::from(event.len);
+    if direction.phase == Phase::Body as u8 && direction.remaining > u64::from(work.len) {
+        direction.remaining -= u64::from(work.len);
         return true;
     }
-    if !event.readable && !body::opaque(direction, event.len) {
+    if work.readable == 0 && !body::opaque(direction, work.len) {
         host.count(Counter::BufferUnreadable, 1);
         work.todo = todo::DESYNCHRONISE;
     }
@@ -370,17 +387,23 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
     } else {
         HEAD_READ
     };
+    load(work, host, tail, limit);
+    true
+}
+
+/// Reads up to `limit` of the call's next bytes behind the `tail` that the window holds already.
+#[inline(always)]
+pub(crate) fn load<H: Host>(work: &mut Work, host: &mut H, tail: u32, limit: u32) {
     let Some(read) = host.read(&mut work.window, tail, limit.min(work.left)) else {
         host.count(Counter::BufferUnreadable, 1);
         work.todo |= todo::DESYNCHRONISE;
-        return true;
+        return;
     };
     work.position = 0;
     work.end = tail + read.min(HEAD_READ);
     work.unkept = tail;
     work.left = work.left.saturating_sub(read);
     work.starved = 0;
-    true
 }
 
 #[inline(always)]

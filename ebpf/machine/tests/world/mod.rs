@@ -51,6 +51,10 @@ fn write(window: &mut Window, at: u32, data: &[u8]) {
 impl Host for Memory {
     fn barrier(&self) {}
 
+    fn masked(&self, value: u32, mask: u32) -> u32 {
+        value & mask
+    }
+
     fn read(&mut self, window: &mut Window, at: u32, limit: u32) -> Option<u32> {
         assert!(at <= 64 && limit <= 960);
         while self.pieces.first().is_some_and(Vec::is_empty) {

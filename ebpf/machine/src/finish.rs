@@ -3,8 +3,8 @@
 use kerntally_abi::{Counter, EndReason, role};
 
 use crate::{
-    Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits, head,
-    request_flag, step::todo,
+    Connection, Direction, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits, head, request_flag,
+    step::todo,
 };
 
 /// How long a response on a Unix socket waits for the hook of its request. Nanoseconds.
@@ -29,6 +29,11 @@ pub(crate) fn todo<H: Host>(connection: &mut Connection, work: &mut Work, host: 
     if bits & todo::PUSH != 0 {
         work.todo = bits & !todo::PUSH;
         push(connection, work, host);
+        return true;
+    }
+    if bits & todo::MEET != 0 && bits & todo::FINISH == 0 {
+        work.todo = bits & !todo::MEET;
+        meet(connection, work, host);
         return true;
     }
     if bits & todo::CLOSE != 0 && bits & (todo::FINISH | todo::FINISH_PREVIOUS) == 0 {
@@ -89,7 +94,7 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     // response may be at work on another CPU, see `unclaimed`.
     host.count(Counter::HeldResponses, 0);
     if connection.waiting() == 1 {
-        meet_early_response(connection, work, host);
+        meet_early_response(connection, work);
     }
 }
 
@@ -147,17 +152,58 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
 ///
 /// One that is still being read finds the request itself when it is whole.
 #[inline(always)]
-fn meet_early_response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+fn meet_early_response(connection: &Connection, work: &mut Work) {
+    let phase = connection.directions[RESPONSE].phase;
+    if phase == Phase::Held as u8 || phase == Phase::Headed as u8 {
+        work.todo |= todo::MEET;
+    }
+}
+
+/// Leaves the response that was read to whoever finds it and its request first.
+///
+/// From here on it belongs to the one that claims the request, so its bytes are added before.
+#[inline(always)]
+pub(crate) fn hold<H: Host>(
+    connection: &mut Connection,
+    work: &mut Work,
+    host: &mut H,
+    phase: Phase,
+) {
     let direction = &mut connection.directions[RESPONSE];
-    if direction.bits & bits::EARLY == 0 {
+    let consumed = work.consumed();
+    let bytes = u64::from(consumed.wrapping_sub(work.mark));
+    direction.bytes = direction.bytes.wrapping_add(bytes);
+    work.mark = consumed;
+    host.barrier();
+    connection.directions[RESPONSE].phase = phase as u8;
+    // Counting is an atomic operation, and orders the phase before the look at the queue: of this and
+    // `push`, which does the reverse, at least one sees the other, and one alone can claim.
+    host.count(Counter::HeldResponses, 1);
+    if connection.waiting() > 0 {
+        work.todo |= todo::MEET;
+    }
+}
+
+/// A response that came early and the request that waits: finish them, or read on?
+#[inline(always)]
+fn meet<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let phase = connection.directions[RESPONSE].phase;
+    if phase == Phase::Held as u8 {
+        work.todo |= todo::FINISH | todo::MEET;
+    }
+    if phase != Phase::Headed as u8 {
         return;
     }
-    let bodiless =
-        work.request.method == MethodClass::Head as u8 && direction.phase == Phase::Body as u8;
-    if direction.phase == Phase::Held as u8 || bodiless {
-        work.todo |= todo::FINISH;
-    }
+    let method = head::front_method(connection, work, host);
     host.barrier();
+    let direction = &connection.directions[RESPONSE];
+    let whole = head::is_tunnel(method, direction.status) || head::is_bodiless(direction, method);
+    if whole && connection.waiting() > 0 {
+        work.todo |= todo::FINISH | todo::MEET;
+    } else if work.side == RESPONSE as u8 && work.consumed() != work.len {
+        // Bytes follow, so there is a body.
+        head::frame(connection, work, method);
+    }
 }
 
 /// Whether the response that came early answers the request in `work.request`: by TCP's own positions,
@@ -181,6 +227,8 @@ fn belongs(connection: &Connection, work: &Work) -> bool {
 #[inline(always)]
 pub(crate) fn front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
     let sequence = connection.answered;
+    // Whoever claims it claims this one, whatever has been answered meanwhile.
+    work.request.sequence = sequence;
     let cell = &connection.embedded[(sequence & 1) as usize];
     if cell.flags & request_flag::LIVE != 0 && cell.sequence == sequence {
         work.request.assign(cell);
@@ -206,11 +254,11 @@ fn drop_front<H: Host>(connection: &mut Connection, sequence: u32, host: &mut H)
 fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let previous = work.todo & todo::FINISH_PREVIOUS != 0;
     let closing = work.todo & todo::CLOSE != 0;
-    work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS);
+    let meeting = work.todo & todo::MEET != 0;
+    work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS | todo::MEET);
     let direction = &connection.directions[RESPONSE];
     if !closing {
-        let elsewhere = previous || direction.phase == Phase::Held as u8;
-        let consumed = if elsewhere {
+        let consumed = if previous || meeting {
             0
         } else {
             work.consumed().wrapping_sub(work.mark)
@@ -228,17 +276,35 @@ fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
         ended.unseen = u8::from(direction.bits & bits::UNSEEN != 0);
     }
     let early = direction.bits & bits::EARLY != 0;
+    // Who comes second to a response that is held must not touch what the first may be at already.
+    let taken = meeting && (!early || connection.waiting() == 0);
     host.barrier();
-    if !closing && (early || connection.waiting() == 0) && !claims(connection, work, host) {
-        unclaimed(connection, work, host);
-    } else {
-        // Who comes second to an early response must not touch what the first may be at already.
-        if finish_front(connection, work, host) || !early {
-            reset_response(connection);
-        }
+    if taken {
+        return;
     }
-    if !previous {
+    if !closing && (early || connection.waiting() == 0) && !claims(connection, work, host) {
+        unclaimed(connection, work, host, meeting);
+    } else if finish_front(connection, work, host) || !early {
+        finished_response(connection, work, meeting);
+    }
+    if !previous && !meeting {
         work.mark = work.consumed();
+    }
+}
+
+/// The response has its exchange: the direction is ready for the next one.
+#[inline(always)]
+fn finished_response(connection: &mut Connection, work: &mut Work, meeting: bool) {
+    let surplus = connection.directions[RESPONSE].bits & bits::SURPLUS != 0;
+    reset_response(connection);
+    if !meeting {
+        return;
+    }
+    if head::is_tunnel(work.request.method, work.ended.status) {
+        connection.directions[RESPONSE].phase = Phase::Done as u8;
+    } else if surplus {
+        // Responses to requests behind this one have gone by.
+        connection.given_up = 1;
     }
 }
 
@@ -253,17 +319,12 @@ fn claims<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -
 
 /// A whole response for which no request waits: a client's is held until the hook of its request has run.
 #[inline(always)]
-fn unclaimed<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
-    let direction = &mut connection.directions[RESPONSE];
-    let hold = connection.role == role::CLIENT && direction.phase != Phase::Held as u8;
-    if hold && connection.arrived == connection.answered && direction.phase != Phase::Done as u8 {
-        direction.phase = Phase::Held as u8;
-        // Counting is an atomic operation, and orders the phase before the look at the queue: of this and
-        // `push`, which does the reverse, at least one sees the other, and one alone can claim.
-        host.count(Counter::HeldResponses, 1);
-        if connection.waiting() > 0 {
-            work.todo |= todo::FINISH;
-        }
+fn unclaimed<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H, meeting: bool) {
+    let direction = &connection.directions[RESPONSE];
+    let hold_it =
+        connection.role == role::CLIENT && !meeting && direction.phase != Phase::Done as u8;
+    if hold_it && connection.waiting() == 0 {
+        hold(connection, work, host, Phase::Held);
         return;
     }
     count_orphan(connection, connection.arrived <= 1, host);
@@ -293,7 +354,8 @@ fn reset_response(connection: &mut Connection) {
     direction.bytes = 0;
     direction.remaining = 0;
     direction.bits &= bits::POSITIONED;
-    if direction.phase < Phase::Lost as u8 || direction.phase == Phase::Held as u8 {
+    let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
+    if direction.phase < Phase::Lost as u8 || held {
         direction.phase = Phase::Start as u8;
     }
 }
@@ -330,8 +392,9 @@ fn take_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut 
         work.request.flags = 0;
     }
     host.barrier();
-    let sequence = connection.answered;
-    if !host.claim(connection, sequence) || work.request.flags == 0 {
+    let sequence = work.request.sequence;
+    let waits = sequence != connection.arrived;
+    if !waits || !host.claim(connection, sequence) || work.request.flags == 0 {
         return false;
     }
     drop_front(connection, sequence, host);
@@ -371,13 +434,16 @@ fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
         }
         return true;
     }
+    // What an earlier call left behind is given up before this one is looked at.
+    let before = connection.given_up != 0;
     connection.given_up = 0;
     if work.not_http == 0 {
         host.count(Counter::Desynchronised, 1);
     }
     lose(&mut connection.directions[REQUEST], host);
     lose(&mut connection.directions[RESPONSE], host);
-    false
+    work.todo &= !todo::DESYNCHRONISE;
+    before
 }
 
 #[inline(always)]
@@ -402,10 +468,15 @@ pub fn finish_all<H: Host>(
 ) {
     work.now_ns = close.now_ns;
     work.close_reason = close.reason as u8;
-    work.todo = todo::CLOSE;
-    if head::is_request(&connection.directions[REQUEST]) {
-        work.todo |= todo::PUSH;
-    }
+    // No call: what scratch memory says of the last one is of another socket.
+    work.settled = 1;
+    work.todo = if connection.given_up != 0 {
+        todo::DESYNCHRONISE
+    } else if head::is_request(&connection.directions[REQUEST]) {
+        todo::CLOSE | todo::PUSH
+    } else {
+        todo::CLOSE
+    };
     host.drive_close(connection, work);
     let early = connection.directions[RESPONSE].bits & bits::EARLY != 0;
     if early && connection.directions[RESPONSE].status != 0 {
@@ -429,6 +500,11 @@ fn close_next<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut 
     if connection.waiting() == 0 {
         return false;
     }
+    // A response that began early ends here too, if it is this request's.
+    if connection.directions[RESPONSE].bits & bits::EARLY != 0 && claims(connection, work, host) {
+        connection.directions[RESPONSE].bits &= !bits::EARLY;
+    }
+    host.barrier();
     end_by_close(connection, work);
     host.barrier();
     work.todo |= todo::FINISH;
@@ -438,7 +514,9 @@ fn close_next<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut 
 #[inline(always)]
 fn end_by_close(connection: &Connection, work: &mut Work) {
     let direction = &connection.directions[RESPONSE];
-    let started = direction.status != 0 && direction.bits & bits::EARLY == 0;
+    // An interim response that was being read is none.
+    let last = direction.status >= 200 || direction.status == 101;
+    let started = last && direction.bits & bits::EARLY == 0;
     let peer = connection.peer_closed_ns;
     let peer_first = peer != 0 && peer <= work.now_ns;
     let reset = connection.reset != 0 || work.close_reason == EndReason::Reset as u8;

@@ -55,6 +55,8 @@ pub(crate) mod todo {
     pub(crate) const DESYNCHRONISE: u8 = 8;
     /// Finish whatever waits: the connection has ended.
     pub(crate) const CLOSE: u8 = 16;
+    /// Bring a response that came early together with its request; with `FINISH`, finish it so.
+    pub(crate) const MEET: u8 = 32;
 }
 
 /// State of one call, in memory that outlives the steps.
@@ -97,8 +99,10 @@ pub struct Work {
     pub not_http: u8,
     /// Why the connection ended, an `EndReason`.
     pub close_reason: u8,
+    /// Direction of the call.
+    pub side: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// How the exchange being finished ended.
     pub ended: Ended,
 }
@@ -124,7 +128,8 @@ impl Work {
             settled: 0,
             not_http: 0,
             close_reason: 0,
-            reserved: [0; 3],
+            side: 0,
+            reserved: [0; 2],
             ended: Ended::NONE,
         }
     }
@@ -175,6 +180,7 @@ pub fn on_data<H: Host>(
 ) {
     let side = side & 1;
     work.begin(event);
+    work.side = side as u8;
     if connection.given_up != 0 {
         work.todo = todo::DESYNCHRONISE;
     }
@@ -182,16 +188,21 @@ pub fn on_data<H: Host>(
         let direction = &mut connection.directions[RESPONSE];
         if direction.phase < Phase::Lost as u8 {
             direction.time_ns = event.now_ns;
+        } else if direction.phase == Phase::Headed as u8 {
+            direction.time_ns = event.now_ns;
+            work.todo |= todo::MEET;
         }
     }
     account_position(connection, side, work, event, host);
     if !passes_unread(connection, side, work, event, host) {
         run(connection, side, work, host);
     }
-    let direction = &mut connection.directions[side];
-    direction.bytes = direction
-        .bytes
-        .wrapping_add(u64::from(work.len.wrapping_sub(work.mark)));
+    // A response that was handed over may be at work elsewhere, and has all its bytes.
+    let rest = work.len.wrapping_sub(work.mark);
+    if rest != 0 {
+        let direction = &mut connection.directions[side];
+        direction.bytes = direction.bytes.wrapping_add(u64::from(rest));
+    }
 }
 
 /// Compares the socket's own count with what the hooks saw: what went past them unseen (splice, missed
@@ -312,7 +323,7 @@ pub fn step<H: Host>(
         return body::pass(connection, side, work, host);
     }
     if phase == Phase::UntilClose as u8 || phase >= Phase::Held as u8 {
-        return false;
+        return passed_over(connection, side, work);
     }
     if work.starved != 0 || work.position >= work.end {
         return fill(connection, side, work, host);
@@ -339,6 +350,18 @@ pub fn step<H: Host>(
         return head::lost(connection, side, work);
     }
     body::chunk(connection, side, work)
+}
+
+/// Ends the call: what is left of it is not looked at.
+#[inline(always)]
+fn passed_over(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    let direction = &mut connection.directions[side];
+    let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
+    if held && work.left.wrapping_add(work.end.wrapping_sub(work.position)) != 0 {
+        direction.bits |= bits::SURPLUS;
+        work.mark = work.len;
+    }
+    false
 }
 
 /// Loads more of the call behind what the window still needs, or, when there is no more, saves what is

@@ -3,8 +3,8 @@
 use kerntally_abi::{Counter, EndReason, role};
 
 use crate::{
-    Connection, Direction, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits, head, request_flag,
-    step::todo,
+    Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits, head,
+    request_flag, step::todo,
 };
 
 /// How long a response on a Unix socket waits for the hook of its request. Nanoseconds.
@@ -62,6 +62,11 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     request.flags = flags(direction, waiting);
     direction.slot = NO_SLOT;
     direction.bits |= bits::PUSHED;
+    if direction.bits & bits::PARTIAL != 0 {
+        // Answered in the middle of a line, which goes with the slot: the rest of the head is not followed.
+        direction.bits &= !bits::PARTIAL;
+        direction.phase = Phase::Lost as u8;
+    }
     host.count(
         if server {
             Counter::SeenServer
@@ -84,7 +89,8 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     }
     host.barrier();
     connection.in_step = 1;
-    if connection.directions[RESPONSE].phase == Phase::UntilClose as u8 && waiting > 0 {
+    // A server's response for which nobody waited ends with the next request too.
+    if connection.directions[RESPONSE].phase == Phase::UntilClose as u8 && (server || waiting > 0) {
         work.todo |= todo::FINISH_PREVIOUS;
     }
     host.barrier();
@@ -153,8 +159,10 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
 /// One that is still being read finds the request itself when it is whole.
 #[inline(always)]
 fn meet_early_response(connection: &Connection, work: &mut Work) {
-    let phase = connection.directions[RESPONSE].phase;
-    if phase == Phase::Held as u8 || phase == Phase::Headed as u8 {
+    let direction = &connection.directions[RESPONSE];
+    let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
+    let endless = direction.phase == Phase::UntilClose as u8 && direction.bits & bits::EARLY != 0;
+    if held || (endless && connection.role == role::CLIENT) {
         work.todo |= todo::MEET;
     }
 }
@@ -191,16 +199,26 @@ fn meet<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     if phase == Phase::Held as u8 {
         work.todo |= todo::FINISH | todo::MEET;
     }
-    if phase != Phase::Headed as u8 {
+    if phase != Phase::Headed as u8 && phase != Phase::UntilClose as u8 {
         return;
     }
-    let method = head::front_method(connection, work, host);
+    // One that is not its own answers a request from before: it has ended, or this one would not have been sent.
+    let own = claims(connection, work, host);
+    let method = if own {
+        work.request.method
+    } else {
+        MethodClass::Unknown as u8
+    };
     host.barrier();
     let direction = &connection.directions[RESPONSE];
-    let whole = head::is_tunnel(method, direction.status) || head::is_bodiless(direction, method);
+    let whole =
+        !own || head::is_tunnel(method, direction.status) || head::is_bodiless(direction, method);
     if whole && connection.waiting() > 0 {
         work.todo |= todo::FINISH | todo::MEET;
-    } else if work.side == RESPONSE as u8 && work.consumed() != work.len {
+    } else if phase == Phase::Headed as u8
+        && work.side == RESPONSE as u8
+        && work.consumed() != work.len
+    {
         // Bytes follow, so there is a body.
         head::frame(connection, work, method);
     }
@@ -289,6 +307,11 @@ fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     }
     if !previous && !meeting {
         work.mark = work.consumed();
+    }
+    let open = connection.waiting() > 0 || connection.directions[REQUEST].slot != NO_SLOT;
+    if open && connection.directions[RESPONSE].phase == Phase::Done as u8 {
+        // The connection is about to be forgotten, and with it what was asked behind the upgrade.
+        work.todo |= todo::DESYNCHRONISE;
     }
 }
 

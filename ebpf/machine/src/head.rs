@@ -527,11 +527,7 @@ pub(crate) fn frame(connection: &mut Connection, work: &mut Work, method: u8) {
 
 /// Method class of the request that the response being read answers.
 #[inline(always)]
-pub(crate) fn front_method<H: Host>(
-    connection: &mut Connection,
-    work: &mut Work,
-    host: &mut H,
-) -> u8 {
+fn front_method<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> u8 {
     if connection.waiting() == 0 {
         return MethodClass::Unknown as u8;
     }
@@ -548,17 +544,21 @@ pub(crate) fn lost(connection: &mut Connection, side: usize, work: &mut Work) ->
     if work.consumed() != 0 || busy {
         return false;
     }
-    let found = sniff(work.window.word(0), work.end);
-    let wanted = if side == REQUEST {
-        Sniffed::Request
+    let found = if side == REQUEST {
+        sniff(work.window.word(0), work.end) == Sniffed::Request
     } else {
-        Sniffed::Response
+        (work.window.word(0) ^ HTTP_1) & low_bytes(work.end) & HTTP_1_MASK == 0
     };
-    if found != wanted {
-        return false;
+    if found {
+        connection.directions[side].phase = Phase::Start as u8;
+        return true;
     }
-    connection.directions[side].phase = Phase::Start as u8;
-    true
+    if side == RESPONSE && connection.waiting() > 0 {
+        // These may be of the response that is waited for, and its end would not be known.
+        work.todo |= todo::DESYNCHRONISE;
+        return true;
+    }
+    false
 }
 
 /// Saves what the window holds of a request's head.

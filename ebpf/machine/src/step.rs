@@ -379,8 +379,10 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
         }
     }
     if work.left == 0 {
-        suspend(direction, work, host, from, tail);
-        return false;
+        if suspend(direction, work, host, from, tail) {
+            return false;
+        }
+        return forgotten(connection, side, work);
     }
     if from != 0 && tail != 0 {
         host.compact(&mut work.window, from, tail);
@@ -406,6 +408,7 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
     true
 }
 
+/// Saves the unfinished line for the next call; false when there is no room for it.
 #[inline(always)]
 fn suspend<H: Host>(
     direction: &mut crate::Direction,
@@ -413,20 +416,43 @@ fn suspend<H: Host>(
     host: &mut H,
     from: u32,
     tail: u32,
-) {
+) -> bool {
     work.position = work.end;
     if tail == 0 {
-        return;
+        return true;
     }
     if direction.slot == NO_SLOT {
+        if work.side == REQUEST as u8 && direction.bits & bits::PUSHED == 0 {
+            // There was none when its head began, and it has been counted: a slot that came free since would
+            // show somebody else's head before the rest of this one.
+            return false;
+        }
         direction.slot = host.take_slot();
-    }
-    if direction.slot == NO_SLOT {
-        host.count(Counter::HeadNotKept, 1);
-        direction.phase = Phase::Lost as u8;
-        return;
+        if direction.slot == NO_SLOT {
+            host.count(Counter::HeadNotKept, 1);
+            return false;
+        }
     }
     host.save_carry(direction.slot, &mut work.window, from, tail);
     direction.carry_len = tail as u8;
     direction.bits |= bits::PARTIAL;
+    true
+}
+
+/// The unfinished line could not be kept, so where the message ends will not be known. A request waits for
+/// its response all the same: without it those behind it would be paired with each other's.
+#[inline(always)]
+fn forgotten(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    if side == RESPONSE {
+        work.todo |= todo::DESYNCHRONISE;
+        return true;
+    }
+    let in_step = connection.in_step != 0;
+    let direction = &mut connection.directions[REQUEST];
+    let waits = direction.in_head() && direction.bits & bits::PUSHED == 0;
+    if waits && (in_step || head::awaits_push(direction)) {
+        work.todo |= todo::PUSH;
+    }
+    direction.phase = Phase::Lost as u8;
+    work.todo != 0
 }

@@ -386,7 +386,13 @@ const CASES: u32 = 3000;
 
 fn cases() -> ProptestConfig {
     // Threads that wait for each other cost more than ordinary cases.
-    let mut config = ProptestConfig::with_cases(if Shared::possible() { CASES } else { 0 });
+    let mut config = ProptestConfig::default();
+    // More by PROPTEST_CASES.
+    config.cases = if Shared::possible() {
+        config.cases.max(CASES)
+    } else {
+        0
+    };
     config.failure_persistence = None;
     config.max_shrink_iters = 20_000;
     config

@@ -30,7 +30,7 @@ pub(crate) struct Memory {
     slots: HashMap<u16, (Vec<u8>, [u8; 64])>,
     next_slot: u16,
     /// Slots that may be taken at one time.
-    pub(crate) most_slots: usize,
+    most_slots: usize,
     stored: HashMap<(u64, u32), Request>,
     pub(crate) finished: Vec<Finished>,
     counters: HashMap<&'static str, u64>,
@@ -50,6 +50,13 @@ impl Default for Memory {
 }
 
 impl Memory {
+    pub(crate) fn with_slots(most_slots: usize) -> Self {
+        Self {
+            most_slots,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn counter(&self, counter: Counter) -> u64 {
         self.counters.get(counter.name()).copied().unwrap_or(0)
     }

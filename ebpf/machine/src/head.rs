@@ -474,7 +474,6 @@ pub(crate) fn body_phase(direction: &mut Direction, otherwise: Phase) -> u8 {
 
 #[inline(always)]
 fn response_head_end<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
-    let method = front_method(connection, work, host);
     let direction = &mut connection.directions[RESPONSE];
     if direction.slot != NO_SLOT {
         host.return_slot(direction.slot);
@@ -486,21 +485,46 @@ fn response_head_end<H: Host>(connection: &mut Connection, work: &mut Work, host
         direction.phase = Phase::Start as u8;
         return true;
     }
-    let tunnel = method == MethodClass::Connect as u8 && status < 300;
-    if status == 101 || tunnel {
-        direction.phase = Phase::Done as u8;
-        work.todo |= todo::FINISH;
+    let early = direction.bits & bits::EARLY != 0 && connection.role == role::CLIENT;
+    let followed = work.left.wrapping_add(work.end.wrapping_sub(work.position)) != 0;
+    if early && connection.waiting() == 0 && (!followed || status == 101) {
+        crate::finish::hold(connection, work, host, Phase::Headed);
         return true;
     }
-    if method == MethodClass::Head as u8 || status == 204 || status == 304 {
+    let method = front_method(connection, work, host);
+    frame(connection, work, method);
+    true
+}
+
+/// Whether a response ends HTTP on its connection.
+#[inline(always)]
+pub(crate) fn is_tunnel(method: u8, status: u16) -> bool {
+    status == 101 || (method == MethodClass::Connect as u8 && status < 300)
+}
+
+/// Whether a response has no body, by its request's method, its status or its length.
+#[inline(always)]
+pub(crate) fn is_bodiless(direction: &Direction, method: u8) -> bool {
+    let framed = direction.bits & (bits::CHUNKED | bits::HAS_LENGTH);
+    method == MethodClass::Head as u8
+        || direction.status == 204
+        || direction.status == 304
+        || (framed == bits::HAS_LENGTH && direction.remaining == 0)
+}
+
+/// What follows the head of a response.
+#[inline(always)]
+pub(crate) fn frame(connection: &mut Connection, work: &mut Work, method: u8) {
+    let direction = &mut connection.directions[RESPONSE];
+    if is_tunnel(method, direction.status) {
+        direction.phase = Phase::Done as u8;
+        work.todo |= todo::FINISH;
+    } else if is_bodiless(direction, method) {
         direction.phase = Phase::Start as u8;
+        work.todo |= todo::FINISH;
     } else {
         direction.phase = body_phase(direction, Phase::UntilClose);
     }
-    if direction.phase == Phase::Start as u8 {
-        work.todo |= todo::FINISH;
-    }
-    true
 }
 
 /// Method class of the request that the response being read answers.
@@ -522,17 +546,21 @@ pub(crate) fn lost(connection: &mut Connection, side: usize, work: &mut Work) ->
     if work.consumed() != 0 || busy {
         return false;
     }
-    let found = sniff(work.window.word(0), work.end);
-    let wanted = if side == REQUEST {
-        Sniffed::Request
+    let found = if side == REQUEST {
+        sniff(work.window.word(0), work.end) == Sniffed::Request
     } else {
-        Sniffed::Response
+        (work.window.word(0) ^ HTTP_1) & low_bytes(work.end) & HTTP_1_MASK == 0
     };
-    if found != wanted {
-        return false;
+    if found {
+        connection.directions[side].phase = Phase::Start as u8;
+        return true;
     }
-    connection.directions[side].phase = Phase::Start as u8;
-    true
+    if side == RESPONSE && connection.waiting() > 0 {
+        // These may be of the response that is waited for, and its end would not be known.
+        work.todo |= todo::DESYNCHRONISE;
+        return true;
+    }
+    false
 }
 
 /// Saves what the window holds of a request's head.

@@ -56,6 +56,8 @@ pub(crate) mod todo {
     pub(crate) const DESYNCHRONISE: u8 = 8;
     /// Finish whatever waits: the connection has ended.
     pub(crate) const CLOSE: u8 = 16;
+    /// Bring a response that came early together with its request; with `FINISH`, finish it so.
+    pub(crate) const MEET: u8 = 32;
 }
 
 /// State of one call, in memory that outlives the steps.
@@ -102,8 +104,10 @@ pub struct Work {
     pub close_reason: u8,
     /// The call's bytes can be read.
     pub readable: u8,
+    /// Direction of the call.
+    pub side: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
     /// How the exchange being finished ended.
     pub ended: Ended,
     /// What one pass over a head found.
@@ -133,7 +137,8 @@ impl Work {
             not_http: 0,
             close_reason: 0,
             readable: 0,
-            reserved: [0; 6],
+            side: 0,
+            reserved: [0; 5],
             ended: Ended::NONE,
             whole: Whole::NONE,
         }
@@ -186,6 +191,7 @@ pub fn on_data<H: Host>(
     host: &mut H,
 ) {
     work.begin(event);
+    work.side = side as u8;
     // From here on all is read from memory: what the caller knew of the event would multiply the verifier's
     // ways.
     host.barrier();
@@ -197,6 +203,9 @@ pub fn on_data<H: Host>(
         let direction = &mut connection.directions[RESPONSE];
         if direction.phase < Phase::Lost as u8 {
             direction.time_ns = work.now_ns;
+        } else if direction.phase == Phase::Headed as u8 {
+            direction.time_ns = work.now_ns;
+            work.todo |= todo::MEET;
         }
     }
     host.barrier();
@@ -207,10 +216,12 @@ pub fn on_data<H: Host>(
     {
         run(connection, side, work, host);
     }
-    let direction = &mut connection.directions[side];
-    direction.bytes = direction
-        .bytes
-        .wrapping_add(u64::from(work.len.wrapping_sub(work.mark)));
+    // A response that was handed over may be at work elsewhere, and has all its bytes.
+    let rest = work.len.wrapping_sub(work.mark);
+    if rest != 0 {
+        let direction = &mut connection.directions[side];
+        direction.bytes = direction.bytes.wrapping_add(u64::from(rest));
+    }
 }
 
 /// Compares the socket's own count with what the hooks saw: what went past them unseen (splice, missed
@@ -329,7 +340,7 @@ pub fn step<H: Host>(
         return body::pass(connection, side, work, host);
     }
     if phase == Phase::UntilClose as u8 || phase >= Phase::Held as u8 {
-        return false;
+        return passed_over(connection, side, work);
     }
     if work.starved != 0 || work.position >= work.end {
         return fill(connection, side, work, host);
@@ -358,6 +369,18 @@ pub fn step<H: Host>(
     body::chunk(connection, side, work)
 }
 
+/// Ends the call: what is left of it is not looked at.
+#[inline(always)]
+fn passed_over(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    let direction = &mut connection.directions[side];
+    let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
+    if held && work.left.wrapping_add(work.end.wrapping_sub(work.position)) != 0 {
+        direction.bits |= bits::SURPLUS;
+        work.mark = work.len;
+    }
+    false
+}
+
 /// Loads more of the call behind what the window still needs, or, when there is no more, saves what is
 /// unfinished for the next call.
 #[inline(always)]
@@ -373,8 +396,10 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
         }
     }
     if work.left == 0 {
-        suspend(direction, work, host, from, tail);
-        return false;
+        if suspend(direction, work, host, from, tail) {
+            return false;
+        }
+        return forgotten(connection, side, work);
     }
     if from != 0 && tail != 0 {
         host.compact(&mut work.window, from, tail);
@@ -406,6 +431,7 @@ pub(crate) fn load<H: Host>(work: &mut Work, host: &mut H, tail: u32, limit: u32
     work.starved = 0;
 }
 
+/// Saves the unfinished line for the next call; false when there is no room for it.
 #[inline(always)]
 fn suspend<H: Host>(
     direction: &mut crate::Direction,
@@ -413,20 +439,43 @@ fn suspend<H: Host>(
     host: &mut H,
     from: u32,
     tail: u32,
-) {
+) -> bool {
     work.position = work.end;
     if tail == 0 {
-        return;
+        return true;
     }
     if direction.slot == NO_SLOT {
+        if work.side == REQUEST as u8 && direction.bits & bits::PUSHED == 0 {
+            // There was none when its head began, and it has been counted: a slot that came free since would
+            // show somebody else's head before the rest of this one.
+            return false;
+        }
         direction.slot = host.take_slot();
-    }
-    if direction.slot == NO_SLOT {
-        host.count(Counter::HeadNotKept, 1);
-        direction.phase = Phase::Lost as u8;
-        return;
+        if direction.slot == NO_SLOT {
+            host.count(Counter::HeadNotKept, 1);
+            return false;
+        }
     }
     host.save_carry(direction.slot, &mut work.window, from, tail);
     direction.carry_len = tail as u8;
     direction.bits |= bits::PARTIAL;
+    true
+}
+
+/// The unfinished line could not be kept, so where the message ends will not be known. A request waits for
+/// its response all the same: without it those behind it would be paired with each other's.
+#[inline(always)]
+fn forgotten(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    if side == RESPONSE {
+        work.todo |= todo::DESYNCHRONISE;
+        return true;
+    }
+    let in_step = connection.in_step != 0;
+    let direction = &mut connection.directions[REQUEST];
+    let waits = direction.in_head() && direction.bits & bits::PUSHED == 0;
+    if waits && (in_step || head::awaits_push(direction)) {
+        work.todo |= todo::PUSH;
+    }
+    direction.phase = Phase::Lost as u8;
+    work.todo != 0
 }

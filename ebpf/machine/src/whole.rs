@@ -6,8 +6,8 @@ use crate::{
     Connection, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Window, Work, bits, body,
     finish,
     head::{
-        CHUNKED_VALUE, CONTENT, ENCODING, HTTP_1, HTTP_1_MASK, LENGTH, STATUS_BYTES, TRANSFER,
-        body_phase, classify,
+        self, CHUNKED_VALUE, CONTENT, ENCODING, HTTP_1, HTTP_1_MASK, LENGTH, STATUS_BYTES,
+        TRANSFER, body_phase, classify,
     },
     request_flag,
     step::{self, todo},
@@ -216,17 +216,9 @@ fn response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H)
     direction.head_len = work.whole.end as u16;
     direction.status = status;
     direction.remaining = work.whole.length;
-    let bodiless = method == MethodClass::Head as u8 || status == 204 || status == 304;
-    direction.phase = if bodiless {
-        Phase::Start as u8
-    } else {
-        body_phase(direction, Phase::UntilClose)
-    };
-    if direction.phase == Phase::Start as u8 {
-        work.todo |= todo::FINISH;
-    }
     work.position = work.whole.end;
     work.unkept = work.whole.end;
+    head::frame(connection, work, method);
     true
 }
 

@@ -27,6 +27,9 @@ pub mod direction {
 /// How long after attaching a socket's first sight may still be one that was there before. Nanoseconds.
 const SETTLING_NS: u64 = 2_000_000_000;
 
+/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
+const NO_EXIST: u64 = 1;
+
 /// What a connection starts from.
 static EMPTY: Connection = Connection::EMPTY;
 
@@ -287,7 +290,11 @@ fn enter(
     fresh.filter_generation = control.filter_generation;
     fresh.positioned =
         u8::from(address_family != family::UNIX && kernel::is_positioned(call.socket));
-    if CONNECTIONS.insert(&call.socket, &*fresh, 0).is_err() {
+    if CONNECTIONS.insert(&call.socket, &*fresh, NO_EXIST).is_err() {
+        // The hook of the other direction may have been first: its entry, and what is open in it, stays.
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(&call.socket) {
+            return Some(connection);
+        }
         let server = side == role::SERVER;
         counters::add(
             if server {

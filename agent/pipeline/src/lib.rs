@@ -14,8 +14,9 @@ pub mod route;
 mod services;
 pub mod stitch;
 pub mod traffic;
+pub mod view;
 
 pub use config::Config;
 pub use ledger::{Ledger, Outcome, ROLES};
-pub use listing::{ExcludedRow, RouteRow, ServiceRow};
-pub use pipeline::{Collection, Explanation, Pipeline, ProcessNews};
+pub use listing::{ExcludedRow, Limit, Pressure, RouteRow, SeriesRow, ServiceRow};
+pub use pipeline::{ActiveRequests, Collection, Explanation, Pipeline, ProcessNews};

@@ -8,7 +8,7 @@ mod tests {
     use kerntally_model::{Instrument, PointValue, ProcessKey, Role};
     use kerntally_pipeline::aggregate::AttributeSet;
     use kerntally_pipeline::attribute::{ExcludeReason, Selector, Verdict};
-    use kerntally_pipeline::config::{ServiceRule, StatusMode};
+    use kerntally_pipeline::config::{AllowLists, ServiceRule, StatusMode};
     use kerntally_pipeline::route::PatternSet;
     use kerntally_pipeline::{Config, Outcome, ProcessNews};
 
@@ -176,10 +176,11 @@ mod tests {
     fn only_listed_attributes_are_emitted() {
         let names = ["url.template", "server.port"];
         let config = Config {
-            server_attributes: AttributeSet::parse(Instrument::HttpServerRequestDuration, [])
-                .unwrap(),
-            client_attributes: AttributeSet::parse(Instrument::HttpClientRequestDuration, names)
-                .unwrap(),
+            attributes: AllowLists {
+                server: AttributeSet::parse(Instrument::HttpServerRequestDuration, []).unwrap(),
+                client: AttributeSet::parse(Instrument::HttpClientRequestDuration, names).unwrap(),
+                active: None,
+            },
             ..Config::default()
         };
         assert_eq!(server_attributes(&Sample::server("/a/1", 500), &config), "");

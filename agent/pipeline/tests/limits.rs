@@ -68,7 +68,7 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(usage, [("cart", 2, 1), ("shop", 20, 80)]);
+        assert_eq!(usage, [("cart", 2, 1), ("shop", 18, 80)]);
     }
 
     #[test]

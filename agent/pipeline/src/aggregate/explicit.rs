@@ -1,0 +1,125 @@
+//! One series' distribution of durations over given boundaries.
+
+use std::sync::Arc;
+
+use kerntally_model::ExplicitHistogram;
+
+use super::unit::{Part, Summary, Unit};
+
+/// Histogram whose bucket `i` holds what is above boundary `i - 1` and not above boundary `i`.
+#[derive(Clone, Debug)]
+pub(super) struct Explicit {
+    summary: Summary,
+    /// Ascending, in the unit of the series.
+    boundaries: Arc<[f64]>,
+    buckets: Box<[u64]>,
+}
+
+impl Explicit {
+    pub(super) fn new(boundaries: Arc<[f64]>) -> Self {
+        Self {
+            summary: Summary::default(),
+            buckets: vec![0; boundaries.len() + 1].into(),
+            boundaries,
+        }
+    }
+
+    /// Counts one duration.
+    pub(super) fn record(&mut self, nanoseconds: u64, unit: Unit) {
+        self.summary.add(nanoseconds);
+        self.count_in(unit.of(nanoseconds), 1);
+    }
+
+    /// Takes in durations that were counted elsewhere: each bucket goes where its middle belongs.
+    pub(super) fn merge(&mut self, part: &Part<'_>, unit: Unit) {
+        self.summary.merge(&Summary::of_part(part));
+        for (index, count) in part.buckets() {
+            self.count_in(part.representative(index, unit), count);
+        }
+        self.count_in(0.0, part.zeros());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.summary.count == 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.summary = Summary::default();
+        self.buckets.fill(0);
+    }
+
+    pub(super) fn to_model(&self, unit: Unit) -> ExplicitHistogram {
+        ExplicitHistogram {
+            count: self.summary.count,
+            sum: self.summary.sum(unit),
+            min: self.summary.min(unit),
+            max: self.summary.max(unit),
+            boundaries: Arc::clone(&self.boundaries),
+            buckets: self.buckets.to_vec(),
+        }
+    }
+
+    fn count_in(&mut self, value: f64, count: u64) {
+        let bucket = self.boundaries.partition_point(|bound| *bound < value);
+        self.buckets[bucket] = self.buckets[bucket].saturating_add(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::unit::{ADVISED_BOUNDARIES, boundaries_in};
+    use super::*;
+
+    fn advised(unit: Unit) -> Explicit {
+        Explicit::new(boundaries_in(&ADVISED_BOUNDARIES.into(), unit))
+    }
+
+    #[test]
+    fn a_boundary_belongs_to_the_bucket_below_it() {
+        for unit in [Unit::Seconds, Unit::Milliseconds] {
+            let mut histogram = advised(unit);
+            for nanoseconds in [0, 5_000_000, 5_000_001, 75_000_000, 10_000_000_001] {
+                histogram.record(nanoseconds, unit);
+            }
+            let found = histogram.to_model(unit);
+            let mut expected = vec![0; 15];
+            (expected[0], expected[1], expected[4], expected[14]) = (2, 1, 1, 1);
+            assert_eq!(found.buckets, expected, "{unit:?}");
+            assert_eq!(found.count, 5);
+            assert_eq!(found.max, Some(unit.of(10_000_000_001)));
+        }
+    }
+
+    #[test]
+    fn a_new_window_is_empty() {
+        let mut histogram = advised(Unit::Seconds);
+        histogram.record(7, Unit::Seconds);
+        histogram.clear();
+        let found = histogram.to_model(Unit::Seconds);
+        assert!(histogram.is_empty());
+        assert_eq!(
+            (found.count, found.sum, found.min, found.max),
+            (0, 0.0, None, None)
+        );
+        assert_eq!(found.buckets, vec![0; 15]);
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_model(values in proptest::collection::vec(0u64..20_000_000_000, 0..100)) {
+            let mut histogram = advised(Unit::Seconds);
+            let mut expected = vec![0u64; 15];
+            for value in &values {
+                histogram.record(*value, Unit::Seconds);
+                let seconds = Unit::Seconds.of(*value);
+                let bucket = ADVISED_BOUNDARIES.iter().position(|bound| seconds <= *bound).unwrap_or(14);
+                expected[bucket] += 1;
+            }
+            let found = histogram.to_model(Unit::Seconds);
+            prop_assert_eq!(found.count, found.buckets.iter().sum::<u64>());
+            prop_assert_eq!(found.buckets, expected);
+        }
+    }
+}

@@ -1,12 +1,12 @@
 //! Stages 4 to 6 in one: an exchange in, its outcome out, and the series at each collection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kerntally_model::{EndReason, Exchange, Instrument, ProcessKey, Role, Scheme, Snapshot, Time};
 
 use crate::aggregate::{
-    AttributeName, ErrorKey, Facts, Generation, Measured, Methods, Part, SeriesKey, SeriesTable,
-    StatusKey, place,
+    AttributeName, ErrorKey, Facts, Generation, Held, Measured, Methods, Part, SeriesKey,
+    SeriesTable, StatusKey, place,
 };
 use crate::attribute::{ProcessFacts, ProcessSource, Verdict};
 use crate::config::Config;
@@ -17,10 +17,18 @@ use crate::services::{OTHER, Service, Services, Standing};
 /// One collection, to be answered by [`Pipeline::accepted`] once an exporter delivered it.
 #[derive(Clone, Debug)]
 pub struct Collection {
-    /// All series.
-    pub snapshot: Snapshot,
     /// Its number.
     pub generation: Generation,
+    held: Held,
+    snapshot: OnceLock<Snapshot>,
+}
+
+impl Collection {
+    /// All series. Written out when it is asked for first, which takes its time: best beside the thread that takes
+    /// exchanges in.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.snapshot.get_or_init(|| self.held.to_snapshot())
+    }
 }
 
 /// News of a process, as stage 1 tells them.
@@ -158,11 +166,15 @@ impl Pipeline {
         {
             self.series.forget(slot);
         }
-        let snapshot = self.peek(now);
-        self.series.end_collection(now);
+        let services = &self.services;
+        let held = self.series.take(now, |slot| {
+            let service = services.service(slot);
+            service.map(|service| Arc::clone(&service.workload))
+        });
         Collection {
-            snapshot,
             generation,
+            held,
+            snapshot: OnceLock::new(),
         }
     }
 

@@ -18,7 +18,7 @@ mod tests {
         let mut pipeline = pipeline(config);
         assert_eq!(sample.send(&mut pipeline, at(1)), Outcome::Tallied);
         text(
-            &server_points(&pipeline.collect(at(2)).snapshot)[0]
+            &server_points(pipeline.collect(at(2)).snapshot())[0]
                 .1
                 .attributes,
         )
@@ -28,7 +28,7 @@ mod tests {
         let mut pipeline = pipeline(config);
         assert_eq!(sample.send(&mut pipeline, at(1)), Outcome::Tallied);
         text(
-            &client_points(&pipeline.collect(at(2)).snapshot)[0]
+            &client_points(pipeline.collect(at(2)).snapshot())[0]
                 .1
                 .attributes,
         )

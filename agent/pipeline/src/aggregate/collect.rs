@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kerntally_model::{InstrumentSnapshot, Point, Snapshot, Time, Workload, WorkloadSnapshot};
 
 use super::attributes::place;
-use super::series::{Generation, State};
+use super::recipe::Recipe;
+use super::series::{Generation, HeldPoint, State};
 use super::table::{SeriesTable, Stream};
 
 impl SeriesTable {
@@ -34,12 +35,29 @@ impl SeriesTable {
         self.generation
     }
 
-    /// Takes out what delta series hold, after it was handed out: each measurement is in one collection.
-    pub(crate) fn end_collection(&mut self, now: Time) {
-        let idle_ns = self.idle_ns();
+    /// Hands everything out. What delta series hold is in this collection and in no other.
+    pub(crate) fn take(
+        &mut self,
+        now: Time,
+        workload: impl Fn(u32) -> Option<Arc<Workload>>,
+    ) -> Held {
         let withheld = self.withheld();
+        let mut points = self.room(&withheld);
+        for series in self.slots.iter_mut().flatten() {
+            let stream = series.key.stream as usize;
+            if !withheld[stream] && series.has_point() {
+                points[stream].push(series.take_point(now));
+            }
+        }
+        self.forget_delta(now, &withheld);
+        Held(self.grouped(points, workload))
+    }
+
+    /// Delta series say nothing at their end.
+    fn forget_delta(&mut self, now: Time, withheld: &[bool]) {
+        let idle_ns = self.idle_ns();
         for slot in 0..self.slots.len() {
-            let Some(series) = &mut self.slots[slot] else {
+            let Some(series) = &self.slots[slot] else {
                 continue;
             };
             let stream = series.key.stream as usize;
@@ -50,8 +68,6 @@ impl SeriesTable {
             let retired = is_retired(self.streams[stream].as_ref());
             if idle || retired || series.has_left {
                 self.remove(slot);
-            } else if series.changed_in == self.generation {
-                series.clear();
             }
         }
     }
@@ -79,52 +95,50 @@ impl SeriesTable {
         now: Time,
         workload: impl Fn(u32) -> Option<Arc<Workload>>,
     ) -> Snapshot {
-        let mut points = self.points(now);
-        let mut order: Vec<(usize, &Stream)> = self
-            .streams
-            .iter()
-            .enumerate()
-            .filter_map(|(id, stream)| Some((id, stream.as_ref()?)))
-            .filter(|(id, _)| !points[*id].is_empty())
-            .collect();
-        order.sort_by_key(|(_, stream)| (stream.workload, place(stream.recipe.instrument)));
-        let mut snapshot = Snapshot::default();
-        for of_workload in order.chunk_by(|(_, a), (_, b)| a.workload == b.workload) {
-            let Some(workload) = workload(of_workload[0].1.workload) else {
-                continue;
-            };
-            let instruments = of_workload
-                .iter()
-                .map(|(id, stream)| InstrumentSnapshot {
-                    instrument: stream.recipe.instrument,
-                    renamed: stream.recipe.name.clone(),
-                    temporality: stream.recipe.temporality,
-                    points: std::mem::take(&mut points[*id]),
-                })
-                .collect();
-            snapshot.workloads.push(WorkloadSnapshot {
-                workload,
-                instruments,
-            });
-        }
-        snapshot
-    }
-
-    /// Points by stream.
-    fn points(&self, now: Time) -> Vec<Vec<Point>> {
         let withheld = self.withheld();
-        let room = |(stream, withheld): (&Option<Stream>, &bool)| match stream {
-            Some(stream) if !withheld => Vec::with_capacity(stream.series),
-            _ => Vec::new(),
-        };
-        let mut points: Vec<Vec<Point>> = self.streams.iter().zip(&withheld).map(room).collect();
+        let mut points = self.room(&withheld);
         for series in self.slots.iter().flatten() {
             let stream = series.key.stream as usize;
             if !withheld[stream] && series.has_point() {
                 points[stream].push(series.point(now));
             }
         }
-        points
+        to_snapshot(self.grouped(points, workload))
+    }
+
+    /// Room for the points of each stream.
+    fn room<P>(&self, withheld: &[bool]) -> Vec<Vec<P>> {
+        let room = |(stream, withheld): (&Option<Stream>, &bool)| match stream {
+            Some(stream) if !withheld => Vec::with_capacity(stream.series),
+            _ => Vec::new(),
+        };
+        self.streams.iter().zip(withheld).map(room).collect()
+    }
+
+    /// Points by stream in order of workloads and instruments.
+    fn grouped<P>(
+        &self,
+        points: Vec<Vec<P>>,
+        workload: impl Fn(u32) -> Option<Arc<Workload>>,
+    ) -> Vec<Group<P>> {
+        let mut order: Vec<(&Stream, Vec<P>)> = self
+            .streams
+            .iter()
+            .zip(points)
+            .filter_map(|(stream, points)| Some((stream.as_ref()?, points)))
+            .filter(|(_, points)| !points.is_empty())
+            .collect();
+        order.sort_by_key(|(stream, _)| (stream.workload, place(stream.recipe.instrument)));
+        order
+            .into_iter()
+            .filter_map(|(stream, points)| {
+                Some(Group {
+                    workload: workload(stream.workload)?,
+                    recipe: Arc::clone(&stream.recipe),
+                    points,
+                })
+            })
+            .collect()
     }
 
     /// Streams that have to wait until those they replaced are gone: one metric never has two kinds of points.
@@ -149,6 +163,51 @@ impl SeriesTable {
     fn idle_ns(&self) -> u64 {
         u64::try_from(self.limits.idle_ttl.as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+/// Points of one instrument of one workload.
+#[derive(Clone, Debug)]
+struct Group<P> {
+    workload: Arc<Workload>,
+    recipe: Arc<Recipe>,
+    points: Vec<P>,
+}
+
+/// What a collection took out, not written out yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Held(Vec<Group<HeldPoint>>);
+
+impl Held {
+    /// Writes it out: slow, and not a matter of the thread that takes exchanges in.
+    pub(crate) fn to_snapshot(&self) -> Snapshot {
+        to_snapshot(self.0.iter().map(|group| Group {
+            workload: Arc::clone(&group.workload),
+            recipe: Arc::clone(&group.recipe),
+            points: group.points.iter().map(HeldPoint::to_point).collect(),
+        }))
+    }
+}
+
+fn to_snapshot(groups: impl IntoIterator<Item = Group<Point>>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for group in groups {
+        let instrument = InstrumentSnapshot {
+            instrument: group.recipe.instrument,
+            renamed: group.recipe.name.clone(),
+            temporality: group.recipe.temporality,
+            points: group.points,
+        };
+        match snapshot.workloads.last_mut() {
+            Some(last) if Arc::ptr_eq(&last.workload, &group.workload) => {
+                last.instruments.push(instrument);
+            }
+            _ => snapshot.workloads.push(WorkloadSnapshot {
+                workload: group.workload,
+                instruments: vec![instrument],
+            }),
+        }
+    }
+    snapshot
 }
 
 fn is_retired(stream: Option<&Stream>) -> bool {

@@ -43,9 +43,9 @@ impl Explicit {
         self.summary.count == 0
     }
 
-    pub(super) fn clear(&mut self) {
-        self.summary = Summary::default();
-        self.buckets.fill(0);
+    /// The same boundaries without measurements.
+    pub(super) fn fresh(&self) -> Self {
+        Self::new(Arc::clone(&self.boundaries))
     }
 
     pub(super) fn to_model(&self, unit: Unit) -> ExplicitHistogram {
@@ -96,7 +96,7 @@ mod tests {
     fn a_new_window_is_empty() {
         let mut histogram = advised(Unit::Seconds);
         histogram.record(7, Unit::Seconds);
-        histogram.clear();
+        let histogram = histogram.fresh();
         let found = histogram.to_model(Unit::Seconds);
         assert!(histogram.is_empty());
         assert_eq!(

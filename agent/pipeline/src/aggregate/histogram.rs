@@ -20,6 +20,8 @@ pub struct Histogram {
     shift: u32,
     /// Index of the first bucket.
     start: i32,
+    /// Buckets to make room for at first.
+    room: u8,
     buckets: Vec<u64>,
 }
 
@@ -70,13 +72,13 @@ impl Histogram {
         self.summary.count
     }
 
-    /// Begins anew; the room for buckets is kept.
-    pub fn clear(&mut self) {
-        self.buckets.clear();
-        *self = Self {
-            buckets: std::mem::take(&mut self.buckets),
+    /// One without measurements, that makes room for as many buckets at once.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self {
+            room: u8::try_from(self.buckets.len()).unwrap_or(0).max(self.room),
             ..Self::default()
-        };
+        }
     }
 
     /// The histogram as it is exported.
@@ -143,7 +145,8 @@ impl Histogram {
     /// Doubling, but never beyond what can be used.
     fn grow(&mut self, len: usize) {
         if len > self.buckets.capacity() {
-            let room = (len * 2).clamp(8, MAX_BUCKETS).max(len);
+            let room = (len * 2).max(usize::from(self.room));
+            let room = room.clamp(8, MAX_BUCKETS);
             self.buckets.reserve_exact(room - self.buckets.len());
         }
         self.buckets.resize(len, 0);
@@ -320,8 +323,7 @@ mod tests {
 
         #[test]
         fn a_new_window_knows_nothing_of_the_last(before in values(), after in values()) {
-            let mut histogram = recorded(&before);
-            histogram.clear();
+            let mut histogram = recorded(&before).fresh();
             for value in &after {
                 histogram.record(*value, Unit::Seconds);
             }

@@ -13,13 +13,15 @@ mod recipe;
 mod series;
 mod table;
 mod unit;
+mod value;
 mod values;
 
 pub use account::Usage;
 pub(crate) use attributes::place;
 pub use attributes::{AttributeName, AttributeSet, INSTRUMENTS, UnknownAttribute, instrument_name};
+pub(crate) use collect::Held;
 pub use histogram::{Histogram, MAX_BUCKETS};
-pub use mapping::{MAX_SCALE, index, lower_bound};
+pub use mapping::{MAX_SCALE, index, index_at, lower_bound};
 pub use minted::AttributeUse;
 pub(crate) use names::{Hosts, Methods};
 pub(crate) use recipe::{Measured, Recipe, Recipes, recipes};

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use kerntally_model::{Instrument, MetricName, Temporality};
 
 use super::attributes::{AttributeSet, INSTRUMENTS, instrument_name, place};
-use super::explicit::Explicit;
-use super::histogram::Histogram;
 use super::unit::{Part, Unit, boundaries_in};
+use super::value::Value;
 use crate::config::{Config, HistogramKind, ServiceRule, StatusMode, TemporalityPreference};
 use crate::view::{Renames, View, ViewAggregation};
 
@@ -34,14 +33,6 @@ enum Aggregation {
     /// Boundaries in the recipe's unit.
     Explicit(Arc<[f64]>),
     UpDown,
-}
-
-/// What a series holds.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Exponential(Histogram),
-    Explicit(Explicit),
-    UpDown(i64),
 }
 
 /// What is recorded.
@@ -170,10 +161,8 @@ impl Recipe {
     /// Nothing recorded yet.
     pub(super) fn empty(&self) -> Value {
         match &self.aggregation {
-            Aggregation::Exponential => Value::Exponential(Histogram::default()),
-            Aggregation::Explicit(boundaries) => {
-                Value::Explicit(Explicit::new(Arc::clone(boundaries)))
-            }
+            Aggregation::Exponential => Value::exponential(),
+            Aggregation::Explicit(boundaries) => Value::explicit(boundaries),
             Aggregation::UpDown => Value::UpDown(0),
         }
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use kerntally_model::{Attribute, HttpVersion, Point, PointValue, Scheme, Time};
 
-use super::recipe::{Measured, Value};
+use super::recipe::Measured;
 use super::unit::Unit;
+use super::value::Value;
 use super::values::{ErrorKey, StatusKey};
 
 /// Identity of a series: interned numbers only, so that finding one allocates nothing.
@@ -144,19 +145,7 @@ impl Series {
             self.resume(next, since_unix_ns);
         }
         self.last_used_ns = now_ns;
-        match (&mut self.value, measured) {
-            (Value::Exponential(histogram), Measured::Duration(ns)) => {
-                histogram.record(ns, self.unit);
-            }
-            (Value::Explicit(histogram), Measured::Duration(ns)) => histogram.record(ns, self.unit),
-            (Value::Exponential(histogram), Measured::Part(part)) => {
-                histogram.merge(part, self.unit);
-            }
-            (Value::Explicit(histogram), Measured::Part(part)) => histogram.merge(part, self.unit),
-            (Value::UpDown(value), Measured::Open(more)) => *value = value.saturating_add(more),
-            // Instruments and what is recorded for them are matched by their callers.
-            (Value::UpDown(_), _) | (_, Measured::Open(_)) => {}
-        }
+        self.value.record(measured, self.unit);
     }
 
     /// The first measurement since a collection: a window begins, or the series returns from its end.
@@ -164,7 +153,7 @@ impl Series {
         let returns = matches!(self.state, State::Ended(_));
         if returns {
             self.state = State::Live;
-            self.clear();
+            self.value.clear();
         }
         if returns || self.is_delta {
             self.start_unix_ns = since_unix_ns;
@@ -172,40 +161,74 @@ impl Series {
         self.changed_in = next;
     }
 
-    /// Begins anew.
-    pub(super) fn clear(&mut self) {
-        match &mut self.value {
-            Value::Exponential(histogram) => histogram.clear(),
-            Value::Explicit(histogram) => histogram.clear(),
-            Value::UpDown(value) => *value = 0,
-        }
-    }
-
     /// Whether there is something to say: a delta series without measurements is silent.
     pub(super) fn has_point(&self) -> bool {
-        let is_empty = match &self.value {
-            Value::Exponential(histogram) => histogram.count() == 0,
-            Value::Explicit(histogram) => histogram.is_empty(),
-            Value::UpDown(_) => false,
-        };
-        !self.is_delta || !is_empty
+        !self.is_delta || !self.value.is_empty()
     }
 
     pub(super) fn point(&self, now: Time) -> Point {
-        let value = match (&self.state, &self.value) {
-            (State::Ended(_), _) => PointValue::NoRecordedValue,
-            (_, Value::Exponential(histogram)) => {
-                PointValue::Exponential(histogram.to_model(self.unit))
-            }
-            (_, Value::Explicit(histogram)) => PointValue::Explicit(histogram.to_model(self.unit)),
-            (_, Value::UpDown(value)) => PointValue::UpDown(*value),
-        };
         Point {
             attributes: Arc::clone(&self.attributes),
             start_unix_ns: self.start_unix_ns,
-            // A clock that was set back must not make a point end before it starts.
-            time_unix_ns: now.unix_ns.max(self.start_unix_ns),
-            value,
+            time_unix_ns: self.time_of_point(now),
+            value: match self.state {
+                State::Ended(_) => PointValue::NoRecordedValue,
+                State::Live | State::Leaving => self.value.to_model(self.unit),
+            },
+            exemplars: Vec::new(),
+        }
+    }
+
+    /// Hands the point out without copying it; a delta series begins anew.
+    pub(super) fn take_point(&mut self, now: Time) -> HeldPoint {
+        HeldPoint {
+            attributes: Arc::clone(&self.attributes),
+            start_unix_ns: self.start_unix_ns,
+            time_unix_ns: self.time_of_point(now),
+            unit: self.unit,
+            value: match (self.state, &mut self.value) {
+                (State::Ended(_), _) => Held::Ended,
+                (_, Value::UpDown(value)) => Held::UpDown(*value),
+                (_, value) if self.is_delta => Held::Value(value.take()),
+                (_, value) => Held::Value(value.share()),
+            },
+        }
+    }
+
+    /// A clock that was set back must not make a point end before it starts.
+    fn time_of_point(&self, now: Time) -> u64 {
+        now.unix_ns.max(self.start_unix_ns)
+    }
+}
+
+/// A point of a collection that was not written out yet.
+#[derive(Clone, Debug)]
+pub(super) struct HeldPoint {
+    attributes: Arc<[Attribute]>,
+    start_unix_ns: u64,
+    time_unix_ns: u64,
+    unit: Unit,
+    value: Held,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    Value(Arc<Value>),
+    UpDown(i64),
+    Ended,
+}
+
+impl HeldPoint {
+    pub(super) fn to_point(&self) -> Point {
+        Point {
+            attributes: Arc::clone(&self.attributes),
+            start_unix_ns: self.start_unix_ns,
+            time_unix_ns: self.time_unix_ns,
+            value: match &self.value {
+                Held::Value(value) => value.to_model(self.unit),
+                Held::UpDown(value) => PointValue::UpDown(*value),
+                Held::Ended => PointValue::NoRecordedValue,
+            },
             exemplars: Vec::new(),
         }
     }

@@ -6,8 +6,9 @@ use hashbrown::{HashMap, HashSet};
 use kerntally_model::{Attribute, Instrument, Time};
 
 use super::account::{Account, Usage};
-use super::recipe::{Measured, Recipe, Value};
+use super::recipe::{Measured, Recipe};
 use super::series::{Generation, Series, SeriesKey, State};
+use super::value::Value;
 use super::values::overflow;
 use crate::config::Cardinality;
 use crate::route::RouteId;

@@ -18,8 +18,10 @@ impl SeriesTable {
         let withheld = self.withheld();
         for series in self.slots.iter_mut().flatten() {
             if withheld[series.key.stream as usize] {
-                // Not in this collection: it is as if it had changed since.
+                // Not in this collection: it is as if it had changed since. What it replaces ends here, so it
+                // starts here.
                 series.changed_in = Generation(self.generation.0 + 1);
+                series.start_unix_ns = self.last_collection_unix_ns;
                 continue;
             }
             if series.is_delta || series.changed_in > self.accepted {
@@ -49,8 +51,9 @@ impl SeriesTable {
                 points[stream].push(series.take_point(now));
             }
         }
+        let held = Held(self.grouped(points, workload));
         self.forget_delta(now, &withheld);
-        Held(self.grouped(points, workload))
+        held
     }
 
     /// Delta series say nothing at their end.

@@ -16,6 +16,13 @@ fn record_to_series(criterion: &mut Criterion) {
             Sample::server("/users/17/posts?page=2", 200),
         ),
         ("server, wildcard", Sample::server("/unknown/thing", 404)),
+        (
+            "server, sampled",
+            Sample::server("/", 200).with_head(
+                "GET /users/17/posts HTTP/1.1\r\nHost: shop\r\n\
+                 traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n",
+            ),
+        ),
         ("client", Sample::client("/api/v1/items/9", 200)),
         (
             "excluded",

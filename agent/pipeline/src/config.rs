@@ -6,6 +6,7 @@ use kerntally_model::Instrument;
 
 use crate::aggregate::AttributeSet;
 use crate::attribute::Selector;
+use crate::exemplar::ExemplarConfig;
 use crate::route::PatternSet;
 
 /// Everything that stages 4 to 6 can be told.
@@ -29,6 +30,8 @@ pub struct Config {
     pub status: StatusMode,
     /// Bounds on what is kept.
     pub cardinality: Cardinality,
+    /// Exemplars of services that have no rules of their own.
+    pub exemplars: ExemplarConfig,
     /// Names of resource attributes taken from processes' environments beside the four standing ones.
     pub resource_allow: Vec<String>,
 }
@@ -45,6 +48,7 @@ impl Default for Config {
             known_methods: Vec::new(),
             status: StatusMode::default(),
             cardinality: Cardinality::default(),
+            exemplars: ExemplarConfig::default(),
             resource_allow: Vec::new(),
         }
     }
@@ -106,6 +110,8 @@ pub struct ServiceRule {
     pub routes: Option<RouteConfig>,
     /// Replaces [`Config::status`].
     pub status: Option<StatusMode>,
+    /// Replaces [`Config::exemplars`].
+    pub exemplars: Option<ExemplarConfig>,
     /// Replaces [`Cardinality::per_service`].
     pub per_service: Option<usize>,
     /// Replaces [`Cardinality::hosts_per_service`].

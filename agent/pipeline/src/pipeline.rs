@@ -8,6 +8,7 @@ use crate::aggregate::{AttributeName, AttributeSet, Generation, Methods, SeriesT
 use crate::attribute::{ProcessFacts, ProcessSource, Verdict};
 use crate::config::Config;
 use crate::detail::{described, detail};
+use crate::exemplar::{Chooser, Random};
 use crate::ledger::{Ledger, Outcome, ROLES, row};
 use crate::services::{OTHER, Services, Standing};
 
@@ -46,6 +47,7 @@ pub struct Pipeline {
     pub(crate) services: Services,
     pub(crate) series: SeriesTable,
     methods: Methods,
+    chooser: Chooser,
     server_attributes: AttributeSet,
     client_attributes: AttributeSet,
     idle_ns: u64,
@@ -54,11 +56,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// An empty pipeline; the first series start at `now`.
+    /// An empty pipeline; the first series start at `now`, which also seeds the choice of exemplars.
     pub fn new(config: &Config, source: Box<dyn ProcessSource>, now: Time) -> Self {
         Self {
             services: Services::new(config, source),
-            series: SeriesTable::new(config.cardinality, now),
+            // Two sequences of numbers that do not meet.
+            series: SeriesTable::new(config.cardinality, now, Random::seeded(now.unix_ns)),
+            chooser: Chooser::new(Random::seeded(!now.unix_ns)),
             methods: Methods::new(&config.known_methods),
             server_attributes: config.server_attributes,
             client_attributes: config.client_attributes,
@@ -107,7 +111,7 @@ impl Pipeline {
         self.ledger.add(role, outcome, exchanges);
     }
 
-    /// Forgets what is idle and takes all series out.
+    /// Forgets what is idle and takes all series out, with the exemplars since the last time.
     pub fn collect(&mut self, now: Time) -> Collection {
         let generation = self.series.begin_collection(now);
         let used_before_ns = now.monotonic_ns.saturating_sub(self.idle_ns);
@@ -117,8 +121,10 @@ impl Pipeline {
         {
             self.series.forget(slot);
         }
+        let snapshot = self.peek(now);
+        self.series.clear_exemplars();
         Collection {
-            snapshot: self.peek(now),
+            snapshot,
             generation,
         }
     }
@@ -198,6 +204,7 @@ impl Pipeline {
         let method = method.then(|| self.methods.id(exchange.method));
         (key.workload, key.instrument) = (slot, instrument);
         key.method = method.map_or(0, |method| method + 1);
+        let measured = self.chooser.measurement(service, exchange, now);
         let methods = &self.methods;
         let describe = || {
             let method = method.map(|method| methods.name(method));
@@ -212,7 +219,7 @@ impl Pipeline {
             .into_attributes(instrument)
         };
         self.series
-            .record(key, per_service, exchange.duration_ns(), now, describe);
+            .record(key, per_service, measured, now, describe);
         service.last_used_ns = now.monotonic_ns;
         service.exchanges[row(exchange.role)] += 1;
         Ok(())

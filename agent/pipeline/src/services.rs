@@ -8,6 +8,7 @@ use kerntally_model::{ProcessKey, Role, Workload};
 use crate::aggregate::{Hosts, References};
 use crate::attribute::{Candidate, ExcludeReason, ProcessSource, Processes, Rules, Verdict, other};
 use crate::config::{Config, RouteConfig, StatusMode};
+use crate::exemplar::{ErrorRate, ExemplarConfig};
 use crate::route::Routes;
 
 /// Verdicts that are remembered; all are dropped when there are more.
@@ -21,6 +22,7 @@ pub(crate) const OTHER: u32 = 0;
 pub(crate) struct Settings {
     pub(crate) routes: RouteConfig,
     pub(crate) status: StatusMode,
+    pub(crate) exemplars: ExemplarConfig,
     pub(crate) per_service: usize,
     pub(crate) hosts: usize,
 }
@@ -34,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) client_routes: Routes,
     pub(crate) hosts: Hosts,
     pub(crate) exchanges: [u64; 2],
+    pub(crate) error_rates: [ErrorRate; 2],
     pub(crate) last_used_ns: u64,
     /// Configuration that the settings are of.
     epoch: u64,
@@ -244,6 +247,7 @@ impl Service {
             client_routes: Routes::new(&settings.routes),
             hosts: Hosts::new(),
             exchanges: [0; 2],
+            error_rates: [ErrorRate::default(); 2],
             last_used_ns: 0,
             settings: Arc::clone(settings),
             epoch,
@@ -286,6 +290,9 @@ fn settings(config: &Config, rule: Option<usize>) -> Settings {
             .and_then(|rule| rule.routes.clone())
             .unwrap_or_else(|| config.routes.clone()),
         status: rule.and_then(|rule| rule.status).unwrap_or(config.status),
+        exemplars: rule
+            .and_then(|rule| rule.exemplars)
+            .unwrap_or(config.exemplars),
         per_service: rule
             .and_then(|rule| rule.per_service)
             .unwrap_or(config.cardinality.per_service),

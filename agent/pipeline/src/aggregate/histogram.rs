@@ -50,6 +50,28 @@ impl Histogram {
         self.count
     }
 
+    /// Upper bound of the bucket that holds a quantile.
+    pub fn quantile_ns(&self, percent: u64) -> Option<u64> {
+        let rank = (u128::from(self.count) * u128::from(percent)).div_ceil(100);
+        let mut seen = u128::from(self.zero_count);
+        if rank <= seen {
+            return (rank > 0).then_some(0);
+        }
+        for (index, count) in (self.start..).zip(&self.buckets) {
+            seen += u128::from(*count);
+            if rank <= seen {
+                let bound = mapping::lower_bound(index + 1, self.scale()) * NANOSECONDS;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "saturates"
+                )]
+                return Some(bound as u64);
+            }
+        }
+        None
+    }
+
     /// The histogram in seconds, as it is exported.
     pub fn to_model(&self) -> ExponentialHistogram {
         #[expect(clippy::cast_precision_loss, reason = "the exported sum is a double")]
@@ -127,8 +149,9 @@ impl Histogram {
     }
 }
 
+/// A duration in the unit of the instruments.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
-fn seconds(nanoseconds: u64) -> f64 {
+pub(super) fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / NANOSECONDS
 }
 
@@ -202,7 +225,32 @@ mod tests {
         assert!(wide.scale >= 0);
     }
 
+    #[test]
+    fn quantiles_are_bounds_of_their_buckets() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile_ns(95), None);
+        for value in 1..=100u64 {
+            histogram.record(value * 1_000_000);
+        }
+        let p95 = histogram.quantile_ns(95).unwrap();
+        assert!((95_000_000..98_000_000).contains(&p95), "{p95}");
+        let mut zeros = Histogram::default();
+        (0..20).for_each(|_| zeros.record(0));
+        assert_eq!(zeros.quantile_ns(95), Some(0));
+    }
+
     proptest! {
+        #[test]
+        fn a_quantile_has_no_more_above_it_than_it_says(
+            values in proptest::collection::vec(1000u64..1_000_000_000_000, 1..300),
+        ) {
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|value| histogram.record(*value));
+            let p95 = histogram.quantile_ns(95).unwrap();
+            let above = values.iter().filter(|value| **value > p95 + 1).count();
+            prop_assert!(above * 20 <= values.len());
+        }
+
         #[test]
         fn equals_the_model(values in proptest::collection::vec(
             prop_oneof![Just(0u64), 1u64..100, 1000u64..1_000_000_000, any::<u64>()], 0..200,

@@ -14,4 +14,4 @@ pub use histogram::{Histogram, MAX_BUCKETS};
 pub use mapping::{MAX_SCALE, index, lower_bound};
 pub(crate) use names::{Hosts, Methods};
 pub use series::{Generation, Usage};
-pub(crate) use series::{References, SeriesKey, SeriesTable};
+pub(crate) use series::{Measurement, References, SeriesKey, SeriesTable};

@@ -9,8 +9,9 @@ use kerntally_model::{
 };
 
 use super::attributes::{ErrorKey, StatusKey, overflow};
-use super::histogram::Histogram;
+use super::histogram::{Histogram, seconds};
 use crate::config::Cardinality;
+use crate::exemplar::{Candidate, Exemplars, Place, Random};
 use crate::route::RouteId;
 
 /// Identity of a series: interned numbers only, so that finding one allocates nothing.
@@ -68,6 +69,7 @@ struct Series {
     key: SeriesKey,
     attributes: Arc<[Attribute]>,
     histogram: Histogram,
+    exemplars: Exemplars,
     start_unix_ns: u64,
     last_used_ns: u64,
     /// First collection that holds the latest value.
@@ -106,11 +108,20 @@ pub(crate) struct SeriesTable {
     generation: Generation,
     accepted: Generation,
     last_collection_unix_ns: u64,
+    random: Random,
+}
+
+/// What one exchange adds to its series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measurement {
+    pub(crate) duration_ns: u64,
+    /// What it may leave behind as an exemplar, and how many of these the series keeps.
+    pub(crate) exemplar: Option<(Candidate, usize)>,
 }
 
 impl SeriesTable {
     /// An empty table; series start at `now` until the first collection.
-    pub(crate) fn new(limits: Cardinality, now: Time) -> Self {
+    pub(crate) fn new(limits: Cardinality, now: Time, random: Random) -> Self {
         Self {
             limits,
             index: HashMap::new(),
@@ -121,6 +132,7 @@ impl SeriesTable {
             generation: Generation::default(),
             accepted: Generation::default(),
             last_collection_unix_ns: now.unix_ns,
+            random,
         }
     }
 
@@ -135,13 +147,13 @@ impl SeriesTable {
             .sum();
     }
 
-    /// Counts one duration in the series of `key`, or in the overflow series if there is no room for it.
+    /// Counts one measurement in the series of `key`, or in the overflow series if there is no room for it.
     /// `describe` is asked for the attributes of a new series.
     pub(crate) fn record(
         &mut self,
         key: SeriesKey,
         per_service: usize,
-        duration_ns: u64,
+        measured: Measurement,
         now: Time,
         describe: impl FnOnce() -> Arc<[Attribute]>,
     ) {
@@ -164,7 +176,7 @@ impl SeriesTable {
                 series.histogram = Histogram::default();
                 series.start_unix_ns = self.last_collection_unix_ns;
             }
-            series.histogram.record(duration_ns);
+            series.record(measured, &mut self.random);
             series.last_used_ns = now.monotonic_ns;
             series.changed_in = next;
         }
@@ -182,6 +194,13 @@ impl SeriesTable {
             }
         }
         self.generation
+    }
+
+    /// The exemplars of a collection were taken out: none is handed over twice.
+    pub(crate) fn clear_exemplars(&mut self) {
+        for series in self.slots.iter_mut().flatten() {
+            series.exemplars.clear();
+        }
     }
 
     /// A collection arrived: what it said to have ended is forgotten.
@@ -277,6 +296,7 @@ impl SeriesTable {
             key,
             attributes,
             histogram: Histogram::default(),
+            exemplars: Exemplars::default(),
             start_unix_ns: self.last_collection_unix_ns,
             last_used_ns: 0,
             changed_in: Generation::default(),
@@ -309,17 +329,35 @@ impl SeriesTable {
 }
 
 impl Series {
+    fn record(&mut self, measured: Measurement, random: &mut Random) {
+        let duration_ns = measured.duration_ns;
+        self.histogram.record(duration_ns);
+        if let Some((candidate, per_series)) = measured.exemplar {
+            let histogram = &self.histogram;
+            let values = (histogram.count(), || histogram.quantile_ns(95));
+            let place = Place::Among(per_series);
+            self.exemplars
+                .offer(candidate, duration_ns, place, random, values);
+        }
+    }
+
     fn point(&self, now: Time) -> Point {
+        // A clock that was set back must not make a point end before it starts.
+        let time_unix_ns = now.unix_ns.max(self.start_unix_ns);
+        let window = (self.start_unix_ns, time_unix_ns);
+        let (value, exemplars) = match self.ended_in {
+            Some(_) => (PointValue::NoRecordedValue, Vec::new()),
+            None => (
+                PointValue::Exponential(self.histogram.to_model()),
+                self.exemplars.to_model(window, seconds),
+            ),
+        };
         Point {
             attributes: Arc::clone(&self.attributes),
             start_unix_ns: self.start_unix_ns,
-            // A clock that was set back must not make a point end before it starts.
-            time_unix_ns: now.unix_ns.max(self.start_unix_ns),
-            value: match self.ended_in {
-                Some(_) => PointValue::NoRecordedValue,
-                None => PointValue::Exponential(self.histogram.to_model()),
-            },
-            exemplars: Vec::new(),
+            time_unix_ns,
+            value,
+            exemplars,
         }
     }
 }

@@ -8,12 +8,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use kerntally_model::{Instrument, InstrumentSnapshot, MetricName, Snapshot, Workload};
 use opentelemetry_proto::tonic::{
     common::v1::InstrumentationScope,
     metrics::v1::{Metric, ResourceMetrics, ScopeMetrics, metric::Data},
     resource::v1::Resource,
 };
+use prost::Message as _;
 
 use crate::{ExportMetricsServiceRequest, VERSION, resource::ResourceTemplate, semconv};
 use packing::Packing;
@@ -31,6 +33,13 @@ pub struct Encoder {
     kinds: Mutex<HashMap<MetricKey, Kind>>,
 }
 
+/// A request in protobuf, encoded once: what is sent again is the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    pub(crate) bytes: Bytes,
+    pub(crate) points: u64,
+}
+
 /// A metric of a workload.
 type MetricKey = (Arc<Workload>, Instrument, Option<MetricName>);
 
@@ -46,7 +55,20 @@ impl Encoder {
 
     /// Requests that together hold every point once; none for a snapshot without points.
     pub fn encode(&self, snapshot: &Snapshot) -> Vec<ExportMetricsServiceRequest> {
-        let mut packing = Packing::new(self.max_request_bytes);
+        let mut requests = Vec::new();
+        self.each(snapshot, &mut |request| requests.push(request));
+        requests
+    }
+
+    /// The same requests as bytes, with only one at a time in any other form.
+    pub fn payloads(&self, snapshot: &Snapshot) -> Vec<Payload> {
+        let mut payloads = Vec::new();
+        self.each(snapshot, &mut |request| payloads.push((&request).into()));
+        payloads
+    }
+
+    fn each(&self, snapshot: &Snapshot, take: &mut dyn FnMut(ExportMetricsServiceRequest)) {
+        let mut packing = Packing::new(self.max_request_bytes, take);
         let mut known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kinds = HashMap::new();
         for workload in &snapshot.workloads {
@@ -63,7 +85,16 @@ impl Encoder {
             }
         }
         *known = kinds;
-        packing.finish()
+        packing.finish();
+    }
+}
+
+impl From<&ExportMetricsServiceRequest> for Payload {
+    fn from(request: &ExportMetricsServiceRequest) -> Self {
+        Self {
+            bytes: request.encode_to_vec().into(),
+            points: points_in(request),
+        }
     }
 }
 
@@ -76,7 +107,7 @@ fn kind_of(instrument: &InstrumentSnapshot, before: Option<Kind>) -> Kind {
         .unwrap_or_else(|| Kind::usual(instrument.instrument))
 }
 
-fn pack(instrument: &InstrumentSnapshot, kind: Kind, packing: &mut Packing) {
+fn pack(instrument: &InstrumentSnapshot, kind: Kind, packing: &mut Packing<'_>) {
     packing.begin_metric(metric_frame(instrument, kind));
     for point in &instrument.points {
         packing.push(kind.point(point));

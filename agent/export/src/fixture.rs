@@ -7,7 +7,7 @@ use kerntally_model::{
     Point, PointValue, Snapshot, Temporality, Workload, WorkloadSnapshot,
 };
 
-use crate::resource::{Node, NodeIdSource, ResourceTemplate};
+use crate::resource::{Identity, Node, NodeIdSource, ResourceTemplate};
 
 pub(crate) const START_UNIX_NS: u64 = 1_700_000_000_000_000_001;
 pub(crate) const TIME_UNIX_NS: u64 = 1_700_000_015_000_000_002;
@@ -21,7 +21,7 @@ pub(crate) fn node() -> Node {
 }
 
 pub(crate) fn template() -> ResourceTemplate {
-    ResourceTemplate::new(node(), [])
+    ResourceTemplate::new(node(), Identity::Node, [])
 }
 
 pub(crate) fn workload(name: &str) -> Workload {

@@ -11,9 +11,10 @@ use crate::ExportMetricsServiceRequest;
 const FRAME_BYTES: usize = 16;
 
 /// Fills requests point by point. Frames are repeated at the head of a request that continues them.
-pub(super) struct Packing {
+pub(super) struct Packing<'a> {
     limit: usize,
-    done: Vec<ExportMetricsServiceRequest>,
+    /// Takes each request as soon as it is full, so that only one exists in parts at a time.
+    done: &'a mut dyn FnMut(ExportMetricsServiceRequest),
     request: ExportMetricsServiceRequest,
     request_bytes: usize,
     resource: ResourceMetrics,
@@ -23,11 +24,11 @@ pub(super) struct Packing {
     metric_open: bool,
 }
 
-impl Packing {
-    pub(super) fn new(limit: usize) -> Self {
+impl<'a> Packing<'a> {
+    pub(super) fn new(limit: usize, done: &'a mut dyn FnMut(ExportMetricsServiceRequest)) -> Self {
         Self {
             limit,
-            done: Vec::new(),
+            done,
             request: ExportMetricsServiceRequest::default(),
             request_bytes: 0,
             resource: ResourceMetrics::default(),
@@ -99,16 +100,15 @@ impl Packing {
     }
 
     fn close(&mut self) {
-        self.done.push(std::mem::take(&mut self.request));
+        (self.done)(std::mem::take(&mut self.request));
         self.request_bytes = 0;
         self.resource_open = false;
         self.metric_open = false;
     }
 
-    pub(super) fn finish(mut self) -> Vec<ExportMetricsServiceRequest> {
+    pub(super) fn finish(mut self) {
         if self.request_bytes > 0 {
             self.close();
         }
-        self.done
     }
 }

@@ -88,6 +88,7 @@ impl Traffic {
                 let role = match of_instrument.instrument {
                     Instrument::HttpServerRequestDuration => Role::Server,
                     Instrument::HttpClientRequestDuration => Role::Client,
+                    Instrument::HttpServerActiveRequests => continue,
                 };
                 for point in &of_instrument.points {
                     let id = (point.attributes.as_ptr().addr(), point.start_unix_ns);

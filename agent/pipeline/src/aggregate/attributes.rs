@@ -1,5 +1,6 @@
 //! Attributes of the points: which may stand there, which do, and what they say.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use kerntally_model::{
@@ -52,6 +53,8 @@ const CLIENT: &[Name] = &[
     Name::ProtocolVersion,
 ];
 
+const ACTIVE: &[Name] = &[Name::RequestMethod, Name::Scheme];
+
 const CLIENT_OPT_IN: &[Name] = &[Name::UrlTemplate, Name::Scheme];
 
 impl AttributeName {
@@ -91,6 +94,7 @@ impl AttributeSet {
         Self::of(match instrument {
             Instrument::HttpServerRequestDuration => SERVER,
             Instrument::HttpClientRequestDuration => CLIENT,
+            Instrument::HttpServerActiveRequests => ACTIVE,
         })
     }
 
@@ -102,6 +106,7 @@ impl AttributeSet {
         let (standing, opt_in): (&[Name], &[Name]) = match instrument {
             Instrument::HttpServerRequestDuration => (SERVER, &[]),
             Instrument::HttpClientRequestDuration => (CLIENT, CLIENT_OPT_IN),
+            Instrument::HttpServerActiveRequests => (ACTIVE, &[]),
         };
         let possible = || standing.iter().chain(opt_in);
         let mut set = Self(0);
@@ -260,8 +265,8 @@ impl Values {
     pub(crate) fn into_attributes(self, instrument: Instrument) -> Arc<[Attribute]> {
         let text = |text: &str| AttributeValue::Text(text.into());
         let mut attributes: Vec<Attribute> = Vec::with_capacity(8);
-        let mut push = |key, value: Option<AttributeValue>| {
-            attributes.extend(value.map(|value| (key, value)));
+        let mut push = |key: &'static str, value: Option<AttributeValue>| {
+            attributes.extend(value.map(|value| (Cow::Borrowed(key), value)));
         };
         push(
             Name::ErrorType.text(),
@@ -285,8 +290,8 @@ impl Values {
         }
         let route = self.route.map(AttributeValue::Text);
         let (route, template) = match instrument {
-            Instrument::HttpServerRequestDuration => (route, None),
             Instrument::HttpClientRequestDuration => (None, route),
+            _ => (route, None),
         };
         push(Name::Route.text(), route);
         push(
@@ -315,7 +320,10 @@ pub const STATUS_CLASS: &str = "http.response.status_class";
 
 /// The one attribute of overflow series.
 pub(super) fn overflow() -> Arc<[Attribute]> {
-    Arc::new([("otel.metric.overflow", AttributeValue::Boolean(true))])
+    Arc::new([(
+        Cow::Borrowed("otel.metric.overflow"),
+        AttributeValue::Boolean(true),
+    )])
 }
 
 fn version_text(version: HttpVersion) -> &'static str {
@@ -377,7 +385,7 @@ mod tests {
                 }
                 .into_attributes(instrument);
                 assert_eq!(attributes.len(), 8);
-                assert!(attributes.is_sorted_by_key(|(key, _)| *key));
+                assert!(attributes.is_sorted_by(|a, b| a.0 <= b.0));
             }
         }
     }

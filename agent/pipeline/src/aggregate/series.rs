@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use kerntally_model::{
     Attribute, HttpVersion, Instrument, InstrumentSnapshot, Point, PointValue, Scheme, Snapshot,
-    Time, Workload, WorkloadSnapshot,
+    Temporality, Time, Workload, WorkloadSnapshot,
 };
 
 use super::attributes::{ErrorKey, StatusKey, overflow};
@@ -212,6 +212,8 @@ impl SeriesTable {
                 .chunk_by(|a, b| a.key.instrument == b.key.instrument)
                 .map(|series| InstrumentSnapshot {
                     instrument: series[0].key.instrument,
+                    renamed: None,
+                    temporality: Temporality::Cumulative,
                     points: series.iter().map(|series| series.point(now)).collect(),
                 })
                 .collect();
@@ -235,8 +237,8 @@ impl SeriesTable {
             let of_workload = references.entry(key.workload).or_default();
             of_workload.addresses.insert(key.address);
             match key.instrument {
-                Instrument::HttpServerRequestDuration => &mut of_workload.server_routes,
                 Instrument::HttpClientRequestDuration => &mut of_workload.client_routes,
+                _ => &mut of_workload.server_routes,
             }
             .insert(RouteId(key.route));
         }
@@ -317,6 +319,7 @@ impl Series {
                 Some(_) => PointValue::NoRecordedValue,
                 None => PointValue::Exponential(self.histogram.to_model()),
             },
+            exemplars: Vec::new(),
         }
     }
 }

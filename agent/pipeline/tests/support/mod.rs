@@ -196,6 +196,7 @@ pub fn text(attributes: &[Attribute]) -> String {
 pub fn count(point: &Point) -> u64 {
     match &point.value {
         kerntally_model::PointValue::Exponential(histogram) => histogram.count,
-        kerntally_model::PointValue::NoRecordedValue => 0,
+        kerntally_model::PointValue::Explicit(histogram) => histogram.count,
+        kerntally_model::PointValue::UpDown(_) | kerntally_model::PointValue::NoRecordedValue => 0,
     }
 }

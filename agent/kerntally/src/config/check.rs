@@ -274,14 +274,10 @@ impl Findings {
             let message = format!("expected 100ms to 24h, got {}", export.interval);
             self.error(&["export", "interval"], message);
         }
-        if export.temporality != Temporality::Cumulative {
-            let message = format!("delta points are {NOT_BUILT}, expected cumulative");
-            self.error(&["export", "temporality"], message);
-        }
-        if export.prometheus.listen.is_some() {
-            self.warn(
+        if export.temporality != Temporality::Cumulative && export.prometheus.listen.is_some() {
+            self.error(
                 &["export", "prometheus", "listen"],
-                format!("the pull is {NOT_BUILT}"),
+                "the pull requires export.temporality: cumulative",
             );
         }
         if let Some(otlp) = &export.otlp {
@@ -323,6 +319,7 @@ impl Findings {
             Identity::Process => {
                 self.error(&["resource", "identity"], format!("process is {NOT_BUILT}"));
             }
+            Identity::None if config.export.temporality != Temporality::Cumulative => {}
             Identity::None => {
                 self.error(
                     &["resource", "identity"],

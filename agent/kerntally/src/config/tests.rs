@@ -103,10 +103,10 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "no such instrument",
     ),
     (
-        "export: {temporality: delta}\n",
-        "1",
-        "export.temporality",
-        "not built",
+        "export:\n  temporality: lowmemory\n  prometheus: {listen: '127.0.0.1:9470'}\n",
+        "3",
+        "export.prometheus.listen",
+        "cumulative",
     ),
     (
         "histogram:\n  type: explicit\n",
@@ -272,10 +272,6 @@ fn what_is_not_done_yet_is_said() {
     for (file, says) in [
         ("limits: {memory: 64MiB}\n", "limits.memory"),
         ("exemplars: {per_series: 2}\n", "exemplars"),
-        (
-            "export: {prometheus: {listen: '127.0.0.1:9470'}}\n",
-            "export.prometheus.listen",
-        ),
         ("kubernetes: {enabled: true}\n", "kubernetes.enabled"),
     ] {
         let warnings = load(&case(file).sources).unwrap().warnings;
@@ -284,6 +280,14 @@ fn what_is_not_done_yet_is_said() {
             "{file}: {warnings:?}"
         );
     }
+}
+
+#[test]
+fn delta_points_may_go_without_an_identity() {
+    let file = "export: {temporality: delta}\nresource: {identity: none}\n";
+    let loaded = load(&case(file).sources).unwrap();
+    assert_eq!(loaded.config.export.temporality, Temporality::Delta);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]

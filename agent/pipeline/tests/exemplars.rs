@@ -5,6 +5,7 @@ mod support;
 #[cfg(test)]
 mod tests {
     use kerntally_model::{Exemplar, Instrument};
+    use kerntally_pipeline::aggregate::AttributeSet;
     use kerntally_pipeline::config::ServiceRule;
     use kerntally_pipeline::exemplar::{
         ExemplarBudget, ExemplarConfig, ExemplarFilter, ExemplarPolicy,
@@ -177,12 +178,14 @@ mod tests {
 
     #[test]
     fn the_tail_is_found_within_a_series() {
-        let mut config = Config::default();
-        config.server_attributes = kerntally_pipeline::aggregate::AttributeSet::parse(
-            Instrument::HttpServerRequestDuration,
-            ["http.request.method"],
-        )
-        .unwrap();
+        let config = Config {
+            server_attributes: AttributeSet::parse(
+                Instrument::HttpServerRequestDuration,
+                ["http.request.method"],
+            )
+            .unwrap(),
+            ..Config::default()
+        };
         let mut pipeline = pipeline(&config);
         for trace in 1..=1000 {
             let usual = 1_000_000 + trace * 37 % 100 * 1000;

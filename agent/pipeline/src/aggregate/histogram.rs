@@ -245,7 +245,9 @@ mod tests {
             values in proptest::collection::vec(1000u64..1_000_000_000_000, 1..300),
         ) {
             let mut histogram = Histogram::default();
-            values.iter().for_each(|value| histogram.record(*value));
+            for value in &values {
+                histogram.record(*value);
+            }
             let p95 = histogram.quantile_ns(95).unwrap();
             let above = values.iter().filter(|value| **value > p95 + 1).count();
             prop_assert!(above * 20 <= values.len());

@@ -153,7 +153,9 @@ fn group(snapshot: &Snapshot) -> BTreeMap<RowKey, Group> {
     let mut groups: BTreeMap<RowKey, Group> = BTreeMap::new();
     for workload in &snapshot.workloads {
         for instrument in &workload.instruments {
-            let role = role_of(instrument.instrument);
+            let Some(role) = role_of(instrument.instrument) else {
+                continue;
+            };
             for point in &instrument.points {
                 let PointValue::Exponential(histogram) = &point.value else {
                     continue;
@@ -188,10 +190,12 @@ fn row(key: &RowKey, group: &Group, rate: Option<f64>) -> TableRow {
     }
 }
 
-fn role_of(instrument: Instrument) -> Role {
+/// Side whose durations an instrument measures.
+fn role_of(instrument: Instrument) -> Option<Role> {
     match instrument {
-        Instrument::HttpServerRequestDuration => Role::Server,
-        Instrument::HttpClientRequestDuration => Role::Client,
+        Instrument::HttpServerRequestDuration => Some(Role::Server),
+        Instrument::HttpClientRequestDuration => Some(Role::Client),
+        Instrument::HttpServerActiveRequests => None,
     }
 }
 

@@ -10,16 +10,46 @@ pub const SCOPE_NAME: &str = "kerntally/http";
 /// Instruments about HTTP.
 /// <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>
 pub mod metric {
+    use kerntally_model::Instrument;
+
     /// Duration of HTTP server requests.
     pub const HTTP_SERVER_REQUEST_DURATION: &str = "http.server.request.duration";
-    /// Description of [`HTTP_SERVER_REQUEST_DURATION`].
-    pub const HTTP_SERVER_REQUEST_DURATION_TEXT: &str = "Duration of HTTP server requests.";
     /// Duration of HTTP client requests.
     pub const HTTP_CLIENT_REQUEST_DURATION: &str = "http.client.request.duration";
-    /// Description of [`HTTP_CLIENT_REQUEST_DURATION`].
-    pub const HTTP_CLIENT_REQUEST_DURATION_TEXT: &str = "Duration of HTTP client requests.";
-    /// Unit of durations, as UCUM writes it.
-    pub const SECONDS: &str = "s";
+    /// Number of active HTTP server requests.
+    pub const HTTP_SERVER_ACTIVE_REQUESTS: &str = "http.server.active_requests";
+
+    /// An instrument as the conventions declare it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Declaration {
+        /// Name.
+        pub name: &'static str,
+        /// Unit, as UCUM writes it.
+        pub unit: &'static str,
+        /// Description.
+        pub description: &'static str,
+    }
+
+    /// The declaration of an instrument.
+    pub const fn declaration(instrument: Instrument) -> Declaration {
+        match instrument {
+            Instrument::HttpServerRequestDuration => Declaration {
+                name: HTTP_SERVER_REQUEST_DURATION,
+                unit: "s",
+                description: "Duration of HTTP server requests.",
+            },
+            Instrument::HttpClientRequestDuration => Declaration {
+                name: HTTP_CLIENT_REQUEST_DURATION,
+                unit: "s",
+                description: "Duration of HTTP client requests.",
+            },
+            Instrument::HttpServerActiveRequests => Declaration {
+                name: HTTP_SERVER_ACTIVE_REQUESTS,
+                unit: "{request}",
+                description: "Number of active HTTP server requests.",
+            },
+        }
+    }
 }
 
 /// Attributes of points.

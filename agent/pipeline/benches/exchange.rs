@@ -33,6 +33,13 @@ fn record_to_series(criterion: &mut Criterion) {
             "server, wildcard",
             vec![Sample::server("/unknown/thing", 404)],
         ),
+        (
+            "server, sampled",
+            vec![Sample::server("/", 200).with_head(
+                "GET /users/17/posts HTTP/1.1\r\nHost: shop\r\n\
+                 traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n",
+            )],
+        ),
         ("server, 200 series", two_hundred_series()),
         ("client", vec![Sample::client("/api/v1/items/9", 200)]),
         (

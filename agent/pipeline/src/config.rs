@@ -7,6 +7,7 @@ use kerntally_model::Instrument;
 
 use crate::aggregate::{ADVISED_BOUNDARIES, AttributeSet};
 use crate::attribute::Selector;
+use crate::exemplar::ExemplarConfig;
 use crate::route::PatternSet;
 use crate::view::View;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub temporality: TemporalityPreference,
     /// Bounds on what is kept.
     pub cardinality: Cardinality,
+    /// Exemplars of services that have no rules of their own.
+    pub exemplars: ExemplarConfig,
     /// Names of resource attributes taken from processes' environments beside the four standing ones.
     pub resource_allow: Vec<String>,
 }
@@ -95,6 +98,8 @@ pub struct ServiceRule {
     pub routes: Option<RouteConfig>,
     /// Replaces [`Config::status`].
     pub status: Option<StatusMode>,
+    /// Replaces [`Config::exemplars`].
+    pub exemplars: Option<ExemplarConfig>,
     /// Replaces [`Config::attributes`].
     pub allow: Option<AllowLists>,
     /// Replaces [`Config::histogram`].

@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod attribute;
 pub mod config;
 mod detail;
+pub mod exemplar;
 mod ledger;
 mod listing;
 mod pipeline;

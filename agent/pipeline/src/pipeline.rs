@@ -11,6 +11,7 @@ use crate::aggregate::{
 use crate::attribute::{ProcessFacts, ProcessSource, Verdict};
 use crate::config::Config;
 use crate::detail::{Detail, detail, facts};
+use crate::exemplar::{Chooser, Random};
 use crate::ledger::{Ledger, Outcome, ROLES, row};
 use crate::services::{OTHER, Service, Services, Standing};
 
@@ -72,6 +73,7 @@ pub struct Pipeline {
     pub(crate) services: Services,
     pub(crate) series: SeriesTable,
     pub(crate) methods: Methods,
+    chooser: Chooser,
     idle_ns: u64,
     /// Time of the last collection, on the monotonic clock.
     pub(crate) latest_ns: u64,
@@ -80,11 +82,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// An empty pipeline; the first series start at `now`.
+    /// An empty pipeline; the first series start at `now`, which also seeds the choice of exemplars.
     pub fn new(config: &Config, source: Box<dyn ProcessSource>, now: Time) -> Self {
         Self {
             services: Services::new(config, source),
-            series: SeriesTable::new(config.cardinality, now),
+            // Two sequences of numbers that do not meet.
+            series: SeriesTable::new(config.cardinality, now, Random::seeded(now.unix_ns)),
+            chooser: Chooser::new(Random::seeded(!now.unix_ns)),
             methods: Methods::new(&config.known_methods),
             idle_ns: idle_ns(config),
             latest_ns: now.monotonic_ns,
@@ -105,7 +109,7 @@ impl Pipeline {
     /// Tallies an exchange and writes its outcome to the ledger. On [`Outcome::Excluded`] the caller tells the
     /// kernel to leave the process's further sockets alone.
     pub fn on_exchange(&mut self, exchange: &Exchange<'_>, now: Time) -> Outcome {
-        let outcome = self.tally(exchange, Measured::Duration(exchange.duration_ns()), now);
+        let outcome = self.tally(exchange, None, now);
         self.ledger.add(exchange.role, outcome, 1);
         if exchange.end_reason == EndReason::Cut {
             self.cut[row(exchange.role)] += 1;
@@ -117,7 +121,7 @@ impl Pipeline {
     /// and its times mean nothing. Returns what became of them; the ledger is left to the caller, who knows how
     /// many exchanges they are.
     pub fn on_part(&mut self, alike: &Exchange<'_>, part: &Part<'_>, now: Time) -> Outcome {
-        self.tally(alike, Measured::Part(part), now)
+        self.tally(alike, Some(part), now)
     }
 
     /// Replaces what is known of requests that are open, for `http.server.active_requests`; best right before a
@@ -218,7 +222,8 @@ impl Pipeline {
         }
     }
 
-    fn tally(&mut self, exchange: &Exchange<'_>, measured: Measured<'_>, now: Time) -> Outcome {
+    /// `counted` are exchanges that were counted elsewhere; without them it is this one.
+    fn tally(&mut self, exchange: &Exchange<'_>, counted: Option<&Part<'_>>, now: Time) -> Outcome {
         if exchange.end_reason == EndReason::Detached {
             return Outcome::ProbeWasOff;
         }
@@ -229,7 +234,7 @@ impl Pipeline {
         let Standing::Watch(slot) = standing else {
             return Outcome::Excluded;
         };
-        if let Err(outcome) = self.record(slot, exchange, measured, now) {
+        if let Err(outcome) = self.record(slot, exchange, counted, now) {
             return outcome;
         }
         match (slot, exchange.degraded) {
@@ -244,7 +249,7 @@ impl Pipeline {
         &mut self,
         slot: u32,
         exchange: &Exchange<'_>,
-        measured: Measured<'_>,
+        counted: Option<&Part<'_>>,
         now: Time,
     ) -> Result<(), Outcome> {
         let instrument = match exchange.role {
@@ -262,6 +267,10 @@ impl Pipeline {
             .ok_or(Outcome::DroppedByView)?;
         let (listed, facts) = (recipe.listed, facts(exchange, recipe));
         let detail = detail(service, exchange, listed, now).ok_or(Outcome::IgnoredRoute)?;
+        let measured = match counted {
+            Some(part) => Measured::Part(part),
+            None => self.chooser.measurement(service, exchange, now),
+        };
         service.last_used_ns = now.monotonic_ns;
         service.exchanges[row(exchange.role)] += measured.exchanges();
         let method = listed

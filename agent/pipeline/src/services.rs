@@ -8,6 +8,7 @@ use kerntally_model::{ProcessKey, Role, Workload};
 use crate::aggregate::{Hosts, INSTRUMENTS, Recipes, References, recipes};
 use crate::attribute::{Candidate, ExcludeReason, ProcessSource, Processes, Rules, Verdict, other};
 use crate::config::{Config, RouteConfig};
+use crate::exemplar::{ErrorRate, ExemplarConfig};
 use crate::route::Routes;
 
 /// Verdicts that are remembered; all are dropped when there are more.
@@ -20,6 +21,7 @@ pub(crate) const OTHER: u32 = 0;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) routes: RouteConfig,
+    pub(crate) exemplars: ExemplarConfig,
     pub(crate) per_service: usize,
     pub(crate) hosts: usize,
     /// Position in the configuration of the rule that they are of.
@@ -40,6 +42,7 @@ pub(crate) struct Service {
     /// Streams of recipes that are not in force any more.
     pub(crate) outdated: Vec<u32>,
     pub(crate) exchanges: [u64; 2],
+    pub(crate) error_rates: [ErrorRate; 2],
     pub(crate) last_used_ns: u64,
     /// Configuration that the settings are of.
     epoch: u64,
@@ -269,6 +272,7 @@ impl Service {
             client_routes: Routes::new(&settings.routes),
             hosts: Hosts::new(),
             exchanges: [0; 2],
+            error_rates: [ErrorRate::default(); 2],
             last_used_ns: 0,
             settings: Arc::clone(settings),
             epoch,
@@ -325,6 +329,9 @@ fn settings(config: &Config, position: Option<usize>) -> Settings {
         routes: rule
             .and_then(|rule| rule.routes.clone())
             .unwrap_or_else(|| config.routes.clone()),
+        exemplars: rule
+            .and_then(|rule| rule.exemplars)
+            .unwrap_or(config.exemplars),
         per_service: rule
             .and_then(|rule| rule.per_service)
             .unwrap_or(config.cardinality.per_service),

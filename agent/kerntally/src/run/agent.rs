@@ -201,6 +201,10 @@ impl Agent {
     }
 
     async fn collect(&mut self) {
+        if self.outlets.must_wait().await {
+            self.outlets.push_again();
+            return;
+        }
         let collection = self.take_collection();
         let generation = collection.generation;
         self.outlets.deliver(collection, &self.shared).await;

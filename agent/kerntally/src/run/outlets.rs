@@ -10,13 +10,13 @@ use kerntally_export::console::{self, Table};
 use kerntally_export::encode::Encoder;
 use kerntally_export::file::{FileSink, FileStats};
 use kerntally_export::push::{ExportStats, Exporter, PushOutcome};
-use kerntally_export::resource::{HostRoots, Node, ResourceTemplate, read_node};
+use kerntally_export::resource::{self, HostRoots, Node, ResourceTemplate, read_node};
 use kerntally_model::Snapshot;
 use kerntally_pipeline::Collection;
 use kerntally_pipeline::aggregate::Generation;
 use tokio::task::JoinHandle;
 
-use crate::config::{Console, Loaded};
+use crate::config::{Config, Console, Identity, Loaded, Temporality};
 use crate::failure::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -49,7 +49,11 @@ pub(crate) struct Outlets {
     node: Node,
     encoder: Arc<Encoder>,
     exporter: Option<Arc<Exporter>>,
+    /// For how long a batch of delta points is sent again; `None` with cumulative ones.
+    delta_hold: Option<Duration>,
     push: Option<JoinHandle<Pushed>>,
+    /// Collection that the push under way, or the batch that is kept, is of.
+    pushing: Generation,
     pushed: Option<Generation>,
     file: File,
     written: Option<Generation>,
@@ -63,7 +67,7 @@ pub(crate) struct Outlets {
 }
 
 /// What became of a push; nothing if the collection could not be encoded.
-type Pushed = Option<(Generation, PushOutcome)>;
+type Pushed = Option<PushOutcome>;
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug)]
@@ -112,12 +116,14 @@ impl Outlets {
         };
         Ok(Self {
             encoder: Arc::new(Encoder::new(
-                ResourceTemplate::new(node.clone(), base),
+                ResourceTemplate::new(node.clone(), identity(config), base),
                 max_request,
             )),
             node,
             exporter,
+            delta_hold: delta_hold(config),
             push: None,
+            pushing: Generation::default(),
             pushed: None,
             file_stats: None,
             file,
@@ -174,6 +180,32 @@ impl Outlets {
         self.start_write(&collection, own);
     }
 
+    /// With delta points: whether what was handed out before is still on its way. A collection would hand the
+    /// next measurements out with nobody to take them; not collected, they stay in the window that runs.
+    pub(crate) async fn must_wait(&mut self) -> bool {
+        self.settle().await;
+        self.delta_hold.is_some()
+            && (self.push.is_some() || self.is_holding() || matches!(self.file, File::Writing(_)))
+    }
+
+    /// Sends a batch of delta points that is kept once more.
+    pub(crate) fn push_again(&mut self) {
+        let Some(exporter) = self.exporter.clone() else {
+            return;
+        };
+        if self.push.is_none() && self.is_holding() {
+            self.push = Some(tokio::spawn(
+                async move { Some(exporter.push_again().await) },
+            ));
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        self.exporter
+            .as_ref()
+            .is_some_and(|exporter| exporter.is_holding())
+    }
+
     /// The youngest collection that arrived everywhere it had to.
     pub(crate) fn accepted(&self, latest: Generation) -> Option<Generation> {
         match (&self.exporter, &self.file) {
@@ -228,6 +260,10 @@ impl Outlets {
             LAST_PUSH_FAILING
         };
         self.finish_write().await;
+        self.push_again();
+        if self.push.is_some() && !self.await_push(patience).await {
+            tracing::warn!("the collector did not answer the last batch but one");
+        }
         self.deliver(collection, own).await;
         if !self.await_push(patience).await {
             tracing::warn!("the collector did not answer the last push");
@@ -244,13 +280,15 @@ impl Outlets {
             return;
         }
         let (encoder, collection) = (Arc::clone(&self.encoder), Arc::clone(collection));
+        let hold = self.delta_hold;
+        self.pushing = collection.generation;
         self.push = Some(tokio::spawn(async move {
-            let generation = collection.generation;
-            let requests =
-                tokio::task::spawn_blocking(move || encoder.encode(&collection.snapshot)).await;
-            match requests {
-                Ok(requests) => Some((generation, exporter.push(&requests).await)),
-                Err(error) => {
+            let payloads =
+                tokio::task::spawn_blocking(move || encoder.payloads(&collection.snapshot)).await;
+            match (payloads, hold) {
+                (Ok(payloads), None) => Some(exporter.push(&payloads).await),
+                (Ok(payloads), Some(hold)) => Some(exporter.push_once(payloads, hold).await),
+                (Err(error), _) => {
                     tracing::error!(%error, "encoding a collection ended abnormally");
                     None
                 }
@@ -300,7 +338,13 @@ impl Outlets {
 
     fn take_push(&mut self, finished: Result<Pushed, tokio::task::JoinError>) {
         match finished {
-            Ok(Some((generation, outcome))) if outcome.accepted() => self.pushed = Some(generation),
+            // A delta batch that was refused or is too old is over as well.
+            Ok(Some(outcome))
+                if outcome.accepted()
+                    || (self.delta_hold.is_some() && outcome.points_held == 0) =>
+            {
+                self.pushed = Some(self.pushing);
+            }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "a push ended abnormally"),
         }
@@ -368,6 +412,20 @@ fn live(table: &str, (columns, lines): (usize, usize)) -> String {
         text.push_str(" more\x1b[K");
     }
     text + "\x1b[J"
+}
+
+fn identity(config: &Config) -> resource::Identity {
+    match config.resource.identity {
+        Identity::None => resource::Identity::None,
+        Identity::Node | Identity::Process => resource::Identity::Node,
+    }
+}
+
+fn delta_hold(config: &Config) -> Option<Duration> {
+    match config.export.temporality {
+        Temporality::Cumulative => None,
+        Temporality::Delta | Temporality::LowMemory => Some(config.export.delta_hold.0),
+    }
 }
 
 fn display(console: Console) -> Display {

@@ -39,6 +39,31 @@ impl Explicit {
         self.count_in(0.0, part.zeros());
     }
 
+    /// Upper boundary of the bucket that holds a quantile; of the last bucket, the longest duration.
+    pub(super) fn quantile_ns(&self, percent: u64, unit: Unit) -> Option<u64> {
+        let rank = (u128::from(self.summary.count) * u128::from(percent)).div_ceil(100);
+        let mut seen = 0;
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            seen += u128::from(*count);
+            if rank > 0 && rank <= seen {
+                let boundary = self.boundaries.get(bucket);
+                return boundary.map_or(Some(self.summary.extremes_ns().1), |boundary| {
+                    Some(unit.to_ns(*boundary))
+                });
+            }
+        }
+        None
+    }
+
+    /// Position of the bucket of a duration, and the number of buckets.
+    pub(super) fn bucket_of(&self, nanoseconds: u64, unit: Unit) -> (usize, usize) {
+        (self.position(unit.of(nanoseconds)), self.buckets.len())
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.summary.count
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.summary.count == 0
     }
@@ -59,8 +84,12 @@ impl Explicit {
         }
     }
 
+    fn position(&self, value: f64) -> usize {
+        self.boundaries.partition_point(|bound| *bound < value)
+    }
+
     fn count_in(&mut self, value: f64, count: u64) {
-        let bucket = self.boundaries.partition_point(|bound| *bound < value);
+        let bucket = self.position(value);
         self.buckets[bucket] = self.buckets[bucket].saturating_add(count);
     }
 }

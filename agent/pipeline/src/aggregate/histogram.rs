@@ -72,6 +72,22 @@ impl Histogram {
         self.summary.count
     }
 
+    /// Upper bound of the bucket that holds a quantile.
+    pub fn quantile_ns(&self, percent: u64, unit: Unit) -> Option<u64> {
+        let rank = (u128::from(self.count()) * u128::from(percent)).div_ceil(100);
+        let mut seen = u128::from(self.zero_count);
+        if rank <= seen {
+            return (rank > 0).then_some(0);
+        }
+        for (index, count) in (self.start..).zip(&self.buckets) {
+            seen += u128::from(*count);
+            if rank <= seen {
+                return Some(unit.to_ns(mapping::lower_bound(index + 1, self.scale())));
+            }
+        }
+        None
+    }
+
     /// One without measurements, that makes room for as many buckets at once.
     #[must_use]
     pub fn fresh(&self) -> Self {
@@ -258,7 +274,36 @@ mod tests {
         assert!(wide.scale >= 0);
     }
 
+    #[test]
+    fn quantiles_are_bounds_of_their_buckets() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile_ns(95, Unit::Seconds), None);
+        for value in 1..=100u64 {
+            histogram.record(value * 1_000_000, Unit::Seconds);
+        }
+        let p95 = histogram.quantile_ns(95, Unit::Seconds).unwrap();
+        assert!((95_000_000..98_000_000).contains(&p95), "{p95}");
+        let mut zeros = Histogram::default();
+        (0..20).for_each(|_| zeros.record(0, Unit::Seconds));
+        assert_eq!(zeros.quantile_ns(95, Unit::Seconds), Some(0));
+    }
+
     proptest! {
+        #[test]
+        fn a_quantile_has_no_more_above_it_than_it_says(
+            values in proptest::collection::vec(1000u64..1_000_000_000_000, 1..300),
+        ) {
+            for unit in [Unit::Seconds, Unit::Milliseconds] {
+                let mut histogram = Histogram::default();
+                for value in &values {
+                    histogram.record(*value, unit);
+                }
+                let p95 = histogram.quantile_ns(95, unit).unwrap();
+                let above = values.iter().filter(|value| **value > p95 + 1).count();
+                prop_assert!(above * 20 <= values.len());
+            }
+        }
+
         #[test]
         fn equals_the_model(values in proptest::collection::vec(
             prop_oneof![Just(0u64), 1u64..100, 1000u64..1_000_000_000, any::<u64>()], 0..200,

@@ -88,7 +88,7 @@ pub fn index_at(value: f64, scale: i32) -> i32 {
         return octave - 1;
     }
     // Within the bucket of the finest table, halves tell which half the number is in.
-    let mut bucket = index(value) & (PER_OCTAVE as i32 - 1);
+    let mut bucket = index(value) & ((1 << MAX_SCALE) - 1);
     let mut bound = power(bucket.unsigned_abs() as usize);
     for root in &FINER_ROOTS[..scale.abs_diff(MAX_SCALE) as usize] {
         let middle = multiply(bound, *root);

@@ -8,6 +8,7 @@ use super::attributes::{AttributeSet, INSTRUMENTS, instrument_name, place};
 use super::unit::{Part, Unit, boundaries_in};
 use super::value::Value;
 use crate::config::{Config, HistogramKind, ServiceRule, StatusMode, TemporalityPreference};
+use crate::exemplar::Candidate;
 use crate::view::{Renames, View, ViewAggregation};
 
 /// Recipes of a service, by the place of the instrument; `None` where it emits none.
@@ -38,8 +39,12 @@ enum Aggregation {
 /// What is recorded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Measured<'a> {
-    /// One duration in nanoseconds.
-    Duration(u64),
+    /// One exchange.
+    Exchange {
+        duration_ns: u64,
+        /// What it may leave behind as an exemplar, and how many of these the series keeps.
+        exemplar: Option<(Candidate, usize)>,
+    },
     /// Durations that were counted elsewhere.
     Part(&'a Part<'a>),
     /// So many more are open.
@@ -50,7 +55,7 @@ impl Measured<'_> {
     /// Exchanges that it stands for.
     pub(crate) fn exchanges(&self) -> u64 {
         match self {
-            Self::Duration(_) => 1,
+            Self::Exchange { .. } => 1,
             Self::Part(part) => part.total(),
             Self::Open(_) => 0,
         }

@@ -3,12 +3,13 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use kerntally_model::{Attribute, HttpVersion, Point, PointValue, Scheme, Time};
+use kerntally_model::{Attribute, Exemplar, HttpVersion, Point, PointValue, Scheme, Time};
 
 use super::recipe::Measured;
 use super::unit::Unit;
 use super::value::Value;
 use super::values::{ErrorKey, StatusKey};
+use crate::exemplar::{Candidate, Exemplars, Random};
 
 /// Identity of a series: interned numbers only, so that finding one allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,7 @@ pub(super) struct Series {
     pub(super) key: SeriesKey,
     pub(super) attributes: Arc<[Attribute]>,
     pub(super) value: Value,
+    pub(super) exemplars: Exemplars,
     pub(super) unit: Unit,
     /// Each collection takes out what there is.
     pub(super) is_delta: bool,
@@ -140,12 +142,34 @@ impl Series {
         now_ns: u64,
         next: Generation,
         since_unix_ns: u64,
+        random: &mut Random,
     ) {
         if self.changed_in != next {
             self.resume(next, since_unix_ns);
         }
         self.last_used_ns = now_ns;
         self.value.record(measured, self.unit);
+        if let Measured::Exchange {
+            duration_ns,
+            exemplar: Some((candidate, per_series)),
+        } = measured
+        {
+            self.offer(candidate, duration_ns, per_series, random);
+        }
+    }
+
+    fn offer(
+        &mut self,
+        candidate: Candidate,
+        duration_ns: u64,
+        per_series: usize,
+        random: &mut Random,
+    ) {
+        let (value, unit) = (&self.value, self.unit);
+        let place = value.place(duration_ns, per_series, unit);
+        let values = (value.count(), || value.quantile_ns(95, unit));
+        self.exemplars
+            .offer(candidate, duration_ns, place, random, values);
     }
 
     /// The first measurement since a collection: a window begins, or the series returns from its end.
@@ -167,21 +191,26 @@ impl Series {
     }
 
     pub(super) fn point(&self, now: Time) -> Point {
+        let has_ended = matches!(self.state, State::Ended(_));
         Point {
             attributes: Arc::clone(&self.attributes),
             start_unix_ns: self.start_unix_ns,
             time_unix_ns: self.time_of_point(now),
-            value: match self.state {
-                State::Ended(_) => PointValue::NoRecordedValue,
-                State::Live | State::Leaving => self.value.to_model(self.unit),
+            value: if has_ended {
+                PointValue::NoRecordedValue
+            } else {
+                self.value.to_model(self.unit)
             },
-            exemplars: Vec::new(),
+            exemplars: self.exemplars_until(now),
         }
     }
 
     /// Hands the point out without copying it; a delta series begins anew.
     pub(super) fn take_point(&mut self, now: Time) -> HeldPoint {
+        let exemplars = self.exemplars_until(now);
+        self.exemplars.clear();
         HeldPoint {
+            exemplars,
             attributes: Arc::clone(&self.attributes),
             start_unix_ns: self.start_unix_ns,
             time_unix_ns: self.time_of_point(now),
@@ -192,6 +221,14 @@ impl Series {
                 (_, value) if self.is_delta => Held::Value(value.take()),
                 (_, value) => Held::Value(value.share()),
             },
+        }
+    }
+
+    fn exemplars_until(&self, now: Time) -> Vec<Exemplar> {
+        let window = (self.start_unix_ns, self.time_of_point(now));
+        match self.state {
+            State::Ended(_) => Vec::new(),
+            State::Live | State::Leaving => self.exemplars.to_model(window, |ns| self.unit.of(ns)),
         }
     }
 
@@ -209,6 +246,7 @@ pub(super) struct HeldPoint {
     time_unix_ns: u64,
     unit: Unit,
     value: Held,
+    exemplars: Vec<Exemplar>,
 }
 
 #[derive(Clone, Debug)]
@@ -229,7 +267,7 @@ impl HeldPoint {
                 Held::UpDown(value) => PointValue::UpDown(*value),
                 Held::Ended => PointValue::NoRecordedValue,
             },
-            exemplars: Vec::new(),
+            exemplars: self.exemplars.clone(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::series::{Generation, Series, SeriesKey, State};
 use super::value::Value;
 use super::values::overflow;
 use crate::config::Cardinality;
+use crate::exemplar::{Exemplars, Random};
 use crate::route::RouteId;
 
 /// Interned numbers that series of one workload refer to.
@@ -54,11 +55,12 @@ pub(crate) struct SeriesTable {
     pub(super) generation: Generation,
     pub(super) accepted: Generation,
     pub(super) last_collection_unix_ns: u64,
+    random: Random,
 }
 
 impl SeriesTable {
     /// An empty table; series start at `now` until the first collection.
-    pub(crate) fn new(limits: Cardinality, now: Time) -> Self {
+    pub(crate) fn new(limits: Cardinality, now: Time, random: Random) -> Self {
         Self {
             limits,
             index: HashMap::new(),
@@ -72,6 +74,7 @@ impl SeriesTable {
             generation: Generation::default(),
             accepted: Generation::default(),
             last_collection_unix_ns: now.unix_ns,
+            random,
         }
     }
 
@@ -130,7 +133,7 @@ impl SeriesTable {
             && !series.has_left
         {
             let since = self.last_collection_unix_ns;
-            series.record(measured, now.monotonic_ns, next, since);
+            series.record(measured, now.monotonic_ns, next, since, &mut self.random);
             return;
         }
         self.record_new(key, per_service, measured, now, describe);
@@ -228,12 +231,8 @@ impl SeriesTable {
         let slot = slot.unwrap_or_else(|| self.insert(SeriesKey::overflow(key.stream), overflow()));
         let next = Generation(self.generation.0 + 1);
         if let Some(series) = &mut self.slots[slot] {
-            series.record(
-                measured,
-                now.monotonic_ns,
-                next,
-                self.last_collection_unix_ns,
-            );
+            let since = self.last_collection_unix_ns;
+            series.record(measured, now.monotonic_ns, next, since, &mut self.random);
         }
     }
 
@@ -259,6 +258,7 @@ impl SeriesTable {
                 key,
                 attributes,
                 value: stream.recipe.empty(),
+                exemplars: Exemplars::default(),
                 unit: stream.recipe.unit,
                 is_delta: stream.recipe.temporality == kerntally_model::Temporality::Delta,
                 state: State::Live,

@@ -44,6 +44,16 @@ impl Unit {
         nanoseconds as f64 / self.nanoseconds()
     }
 
+    /// Nanoseconds of a duration in this unit.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    pub fn to_ns(self, duration: f64) -> u64 {
+        (duration * self.nanoseconds()) as u64
+    }
+
     /// A sum of durations in this unit.
     #[expect(clippy::cast_precision_loss, reason = "the exported sum is a double")]
     pub fn of_sum(self, nanoseconds: u128) -> f64 {

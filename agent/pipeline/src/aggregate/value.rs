@@ -8,6 +8,7 @@ use super::explicit::Explicit;
 use super::histogram::Histogram;
 use super::recipe::Measured;
 use super::unit::Unit;
+use crate::exemplar::Place;
 
 /// What a series holds.
 #[derive(Clone, Debug)]
@@ -31,8 +32,12 @@ impl Value {
     /// Takes a measurement in.
     pub(super) fn record(&mut self, measured: Measured<'_>, unit: Unit) {
         match (&mut *self, measured) {
-            (Self::Exponential(histogram), Measured::Duration(ns)) => histogram.record(ns, unit),
-            (Self::Explicit(histogram), Measured::Duration(ns)) => histogram.record(ns, unit),
+            (Self::Exponential(histogram), Measured::Exchange { duration_ns, .. }) => {
+                histogram.record(duration_ns, unit);
+            }
+            (Self::Explicit(histogram), Measured::Exchange { duration_ns, .. }) => {
+                histogram.record(duration_ns, unit);
+            }
             (Self::Exponential(histogram), Measured::Part(part)) => histogram.merge(part, unit),
             (Self::Explicit(histogram), Measured::Part(part)) => histogram.merge(part, unit),
             (Self::UpDown(value), Measured::Open(more)) => *value = value.saturating_add(more),
@@ -42,6 +47,36 @@ impl Value {
             }
             // Instruments and what is recorded for them are matched by their callers.
             (Self::UpDown(_), _) | (_, Measured::Open(_)) => {}
+        }
+    }
+
+    /// Where an exemplar of a duration is kept: with boundaries of their own, one in each bucket.
+    pub(super) fn place(&self, duration_ns: u64, per_series: usize, unit: Unit) -> Place {
+        match self {
+            Self::Explicit(histogram) => {
+                let (index, of) = histogram.bucket_of(duration_ns, unit);
+                Place::Bucket { index, of }
+            }
+            Self::Exponential(_) | Self::UpDown(_) | Self::Shared(_) => Place::Among(per_series),
+        }
+    }
+
+    /// Number of durations.
+    pub(super) fn count(&self) -> u64 {
+        match self {
+            Self::Exponential(histogram) => histogram.count(),
+            Self::Explicit(histogram) => histogram.count(),
+            Self::UpDown(_) => 0,
+            Self::Shared(value) => value.count(),
+        }
+    }
+
+    pub(super) fn quantile_ns(&self, percent: u64, unit: Unit) -> Option<u64> {
+        match self {
+            Self::Exponential(histogram) => histogram.quantile_ns(percent, unit),
+            Self::Explicit(histogram) => histogram.quantile_ns(percent, unit),
+            Self::UpDown(_) => None,
+            Self::Shared(value) => value.quantile_ns(percent, unit),
         }
     }
 

@@ -165,6 +165,9 @@ impl Agent {
         if self.outlets.display() != Display::Nothing {
             places.push("to this console".to_owned());
         }
+        if let Some(address) = self.outlets.pull_address() {
+            places.push(format!("to http://{address}/metrics"));
+        }
         if places.is_empty() {
             return "measurements go nowhere but the control socket".to_owned();
         }

@@ -106,8 +106,8 @@ const DEVIATIONS: &str = "
 
 fn section(page: &mut String, declared: &Declaration) {
     let kind = match declared.kind {
-        Kind::Histogram => "histogram",
-        Kind::UpDownCounter => "up-and-down counter, opt-in",
+        Kind::Histogram => "A histogram",
+        Kind::UpDownCounter => "An up-and-down counter, opt-in",
     };
     let Declaration {
         name,
@@ -117,7 +117,7 @@ fn section(page: &mut String, declared: &Declaration) {
         ..
     } = declared;
     line(page, &format!("\n## `{name}`\n"));
-    line(page, &format!("{description} A {kind}, unit `{unit}`.\n"));
+    line(page, &format!("{description} {kind}, unit `{unit}`.\n"));
     line(page, "| attribute | the conventions say | here |");
     line(page, "|---|---|---|");
     for (attribute, level) in *attributes {

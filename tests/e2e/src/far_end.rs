@@ -197,12 +197,13 @@ fn get(address: &str, path: &str) -> Result<String> {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut all, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
-            all.push(char::from(byte));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let parts = text.bytes().map(|byte| {
+        if plain(byte) {
+            char::from(byte).to_string()
         } else {
-            all.push_str(&format!("%{byte:02X}"));
+            format!("%{byte:02X}")
         }
-        all
-    })
+    });
+    parts.collect()
 }

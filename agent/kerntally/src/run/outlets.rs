@@ -410,15 +410,21 @@ fn write(
     requests: &[ExportMetricsServiceRequest],
     own: Option<ExportMetricsServiceRequest>,
 ) -> Written {
-    let dropped = sink.stats().dropped;
+    let failing = sink.stats().failing;
     // The agent's own first: a file then always ends with what the services did.
     let own = own.map_or(Ok(()), |own| sink.append(&[own]));
     let result = own.and_then(|()| sink.append(requests));
     match result {
-        Ok(()) => Written::Whole(generation),
+        Ok(()) => {
+            if failing {
+                let dropped = sink.stats().dropped;
+                tracing::warn!(dropped, "the export file can be written again");
+            }
+            Written::Whole(generation)
+        }
         Err(error) if error.is_closed_pipe() => Written::ClosedPipe,
         Err(error) => {
-            if dropped == 0 {
+            if !failing {
                 let error = anyhow::Error::from(error);
                 tracing::warn!("the export file cannot be written: {error:#}");
             }

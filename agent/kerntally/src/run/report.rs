@@ -78,9 +78,7 @@ impl Agent {
             ),
             (
                 "file_failing",
-                self.outlets
-                    .file_stats()
-                    .is_some_and(|stats| stats.last_error.is_some()),
+                self.outlets.file_stats().is_some_and(|stats| stats.failing),
             ),
             ("exchanges_lost", lost > self.lost_before),
         ];

@@ -5,6 +5,7 @@ mod answers;
 mod destinations;
 mod hooks;
 mod outlets;
+mod pulling;
 mod reload;
 mod report;
 mod timers;

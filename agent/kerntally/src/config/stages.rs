@@ -1,22 +1,21 @@
 //! What each stage is told of the configuration, in the stage's own types.
 
-use std::collections::BTreeMap;
-
 use kerntally_export::endpoint::{
     Compression as OtlpCompression, Endpoint, EndpointKind, Headers, OtlpSettings,
     Protocol as OtlpProtocol, TlsSettings,
 };
-use kerntally_model::Instrument;
-use kerntally_pipeline::aggregate::AttributeSet;
 use kerntally_pipeline::attribute::Selector as PipelineSelector;
 use kerntally_pipeline::config as pipeline;
+use kerntally_pipeline::exemplar;
 use kerntally_pipeline::route::PatternSet;
 use kerntally_probes::{Backend as HookBackend, BackendChoice, Options};
+use kerntally_wire::{TraceFormat, TraceFormats};
 
+use super::emission;
 use super::node::Step;
 use super::schema::{
-    Backend, Compression, Config, Hooks, Otlp, Protocol, Routes, Selector, ServiceRule, Side,
-    Status, Unmatched,
+    Backend, Compression, Config, ExemplarFilter, ExemplarPolicy, Exemplars, Hooks, Otlp, Protocol,
+    Routes, Selector, ServiceRule, Side, Status, TraceHeader, Unmatched,
 };
 
 /// A stage refused a value.
@@ -27,7 +26,7 @@ pub(crate) struct StageError {
 }
 
 impl StageError {
-    fn new(path: Vec<Step>, message: &impl ToString) -> Self {
+    pub(super) fn new(path: Vec<Step>, message: &impl ToString) -> Self {
         Self {
             path,
             message: message.to_string(),
@@ -35,7 +34,7 @@ impl StageError {
     }
 }
 
-fn key(name: &str) -> Step {
+pub(super) fn key(name: &str) -> Step {
     Step::Key(name.to_owned())
 }
 
@@ -58,14 +57,11 @@ pub(crate) fn probe_options(hooks: &Hooks) -> Options {
 
 /// Stages 4 to 6.
 pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> {
-    let server = (
-        Instrument::HttpServerRequestDuration,
-        "http.server.request.duration",
-    );
-    let client = (
-        Instrument::HttpClientRequestDuration,
-        "http.client.request.duration",
-    );
+    let attributes = emission::allow_lists(
+        &[key("attributes")],
+        &config.attributes,
+        pipeline::AllowLists::default(),
+    )?;
     Ok(pipeline::Config {
         discovery: pipeline::Discovery {
             include: selectors("include", &config.discovery.include)?,
@@ -76,10 +72,12 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
             server: config.sides.contains(&Side::Server),
             client: config.sides.contains(&Side::Client),
         },
-        services: services(config)?,
+        services: services(config, attributes)?,
         routes: routes(&[key("routes")], &config.routes)?,
-        server_attributes: attributes(server, &config.attributes)?,
-        client_attributes: attributes(client, &config.attributes)?,
+        attributes,
+        histogram: emission::histogram(&config.histogram),
+        views: emission::views(&config.views)?,
+        temporality: emission::temporality(config.export.temporality),
         known_methods: config.http.known_methods.clone(),
         status: status(config.status),
         cardinality: pipeline::Cardinality {
@@ -89,6 +87,7 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
             hosts_per_service: config.cardinality.hosts_per_service as usize,
             idle_ttl: config.cardinality.idle_ttl.0,
         },
+        exemplars: exemplars(&config.exemplars),
         resource_allow: config.resource.allow.clone(),
     })
 }
@@ -150,24 +149,32 @@ fn parse_selector(selector: &Selector, path: Vec<Step>) -> Result<PipelineSelect
     PipelineSelector::parse(selector.conditions()).map_err(|error| StageError::new(path, &error))
 }
 
-fn services(config: &Config) -> Result<Vec<pipeline::ServiceRule>, StageError> {
+fn services(
+    config: &Config,
+    attributes: pipeline::AllowLists,
+) -> Result<Vec<pipeline::ServiceRule>, StageError> {
     let rules = config.services.iter().enumerate();
     rules
-        .map(|(index, rule)| service(index, rule, &config.routes))
+        .map(|(index, rule)| service(index, rule, config, attributes))
         .collect()
 }
 
 fn service(
     index: usize,
     rule: &ServiceRule,
-    general: &Routes,
+    general: &Config,
+    attributes: pipeline::AllowLists,
 ) -> Result<pipeline::ServiceRule, StageError> {
     let at = |name: &str| vec![key("services"), Step::Index(index), key(name)];
     let own_routes = if rule.routes.is_empty() {
         None
     } else {
-        Some(routes(&at("routes"), &rule.routes.over(general))?)
+        Some(routes(&at("routes"), &rule.routes.over(&general.routes))?)
     };
+    let own_lists = rule.attributes.as_ref();
+    let allow = own_lists
+        .map(|lists| emission::allow_lists(&at("attributes"), lists, attributes))
+        .transpose()?;
     let limit = |limit: Option<u32>| limit.map(|limit| limit as usize);
     Ok(pipeline::ServiceRule {
         selectors: vec![parse_selector(&rule.r#match, at("match"))?],
@@ -177,6 +184,11 @@ fn service(
         attributes: Vec::new(),
         routes: own_routes,
         status: rule.status.map(status),
+        exemplars: (!rule.exemplars.is_empty())
+            .then(|| exemplars(&rule.exemplars.over(&general.exemplars))),
+        allow,
+        histogram: (!rule.histogram.is_empty())
+            .then(|| emission::histogram(&rule.histogram.over(&general.histogram))),
         per_service: limit(rule.cardinality.per_service),
         hosts_per_service: limit(rule.cardinality.hosts_per_service),
     })
@@ -201,15 +213,34 @@ fn routes(path: &[Step], routes: &Routes) -> Result<pipeline::RouteConfig, Stage
     })
 }
 
-fn attributes(
-    (instrument, name): (Instrument, &str),
-    lists: &BTreeMap<String, Vec<String>>,
-) -> Result<AttributeSet, StageError> {
-    let Some(listed) = lists.get(name) else {
-        return Ok(AttributeSet::default_of(instrument));
-    };
-    AttributeSet::parse(instrument, listed.iter().map(String::as_str))
-        .map_err(|error| StageError::new(vec![key("attributes"), key(name)], &error))
+fn exemplars(exemplars: &Exemplars) -> exemplar::ExemplarConfig {
+    exemplar::ExemplarConfig {
+        filter: match exemplars.filter {
+            ExemplarFilter::TraceBased => exemplar::ExemplarFilter::TraceBased,
+            ExemplarFilter::AlwaysOn => exemplar::ExemplarFilter::AlwaysOn,
+            ExemplarFilter::AlwaysOff => exemplar::ExemplarFilter::AlwaysOff,
+        },
+        policy: match exemplars.policy {
+            ExemplarPolicy::Tail => exemplar::ExemplarPolicy::Tail,
+            ExemplarPolicy::Uniform => exemplar::ExemplarPolicy::Uniform,
+            ExemplarPolicy::Budget => exemplar::ExemplarPolicy::Budget,
+        },
+        per_series: exemplars.per_series as usize,
+        formats: TraceFormats::new(exemplars.headers.iter().map(|header| match header {
+            TraceHeader::TraceContext => TraceFormat::TraceContext,
+            TraceHeader::B3 => TraceFormat::B3,
+            TraceHeader::B3Multi => TraceFormat::B3Multi,
+            TraceHeader::Datadog => TraceFormat::Datadog,
+            TraceHeader::Jaeger => TraceFormat::Jaeger,
+            TraceHeader::Xray => TraceFormat::Xray,
+            TraceHeader::Gcp => TraceFormat::Gcp,
+            TraceHeader::Ottrace => TraceFormat::OpenTracing,
+        })),
+        budget: exemplar::ExemplarBudget {
+            healthy: exemplars.budget.healthy,
+            max_error_rate: exemplars.budget.max_error_rate,
+        },
+    }
 }
 
 fn status(status: Status) -> pipeline::StatusMode {

@@ -103,18 +103,85 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "no such instrument",
     ),
     (
-        "export: {temporality: delta}\n",
-        "1",
-        "export.temporality",
-        "not built",
+        "export:\n  temporality: lowmemory\n  prometheus: {listen: '127.0.0.1:9470'}\n",
+        "3",
+        "export.prometheus.listen",
+        "cumulative",
     ),
     (
-        "histogram:\n  type: explicit\n",
-        "2",
-        "histogram.type",
-        "not built",
+        "histogram:\n  type: explicit\n  boundaries: [1, 0.5]\n",
+        "3",
+        "histogram.boundaries",
+        "ascending",
     ),
-    ("views:\n- name: x\n", "1", "views", "not built"),
+    (
+        "services:\n- match: {exe: x}\n  histogram: {boundaries: []}\n",
+        "3",
+        "services[0].histogram.boundaries",
+        "1 to 200",
+    ),
+    (
+        "services:\n- match: {exe: x}\n  attributes:\n    http.server.request.duration: [nope]\n",
+        "4",
+        "services[0].attributes.http.server.request.duration[0]",
+        "no such attribute",
+    ),
+    (
+        "exemplars:\n  per_series: 0\n",
+        "2",
+        "exemplars.per_series",
+        "1 to 100",
+    ),
+    (
+        "exemplars:\n  budget: {healthy: 2}\n",
+        "2",
+        "exemplars.budget.healthy",
+        "from 0 to 1",
+    ),
+    (
+        "exemplars: {headers: [tracecontext, zipkin]}\n",
+        "1",
+        "exemplars.headers[1]",
+        "zipkin",
+    ),
+    (
+        "services:\n- match: {exe: x}\n  exemplars: {per_series: 1000}\n",
+        "3",
+        "services[0].exemplars.per_series",
+        "1 to 100",
+    ),
+    (
+        "views:\n- match: {instrument: http.server.request.duration}\n",
+        "2",
+        "views[0]",
+        "changes nothing",
+    ),
+    (
+        "views:\n- unit: s\n- match: {instrument: db.*}\n  unit: s\n",
+        "3",
+        "views[1].match.instrument",
+        "no instrument",
+    ),
+    ("views:\n- unit: minutes\n", "2", "views[0].unit", "s or ms"),
+    (
+        "views:\n- attributes:\n    drop: [http.rout]\n",
+        "3",
+        "views[0].attributes.drop",
+        "no such attribute",
+    ),
+    (
+        "views:\n- aggregation: summary\n",
+        "2",
+        "views[0].aggregation",
+        "summary",
+    ),
+    (
+        "views:\n- match: {instrument: http.server.request.duration}\n  name: x\n\
+         - match: {instrument: http.client.request.duration}\n  name: x\n",
+        "5",
+        "views[1].name",
+        "for one of them",
+    ),
     (
         "resource: {identity: none}\n",
         "1",
@@ -271,11 +338,6 @@ fn listing_one_instrument_leaves_the_others_alone() {
 fn what_is_not_done_yet_is_said() {
     for (file, says) in [
         ("limits: {memory: 64MiB}\n", "limits.memory"),
-        ("exemplars: {per_series: 2}\n", "exemplars"),
-        (
-            "export: {prometheus: {listen: '127.0.0.1:9470'}}\n",
-            "export.prometheus.listen",
-        ),
         ("kubernetes: {enabled: true}\n", "kubernetes.enabled"),
     ] {
         let warnings = load(&case(file).sources).unwrap().warnings;
@@ -284,6 +346,14 @@ fn what_is_not_done_yet_is_said() {
             "{file}: {warnings:?}"
         );
     }
+}
+
+#[test]
+fn delta_points_may_go_without_an_identity() {
+    let file = "export: {temporality: delta}\nresource: {identity: none}\n";
+    let loaded = load(&case(file).sources).unwrap();
+    assert_eq!(loaded.config.export.temporality, Temporality::Delta);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -331,4 +401,49 @@ fn a_service_keeps_what_it_does_not_override() {
     assert_eq!(routes.patterns.templates().len(), 1);
     assert_eq!(&*routes.patterns.templates()[0], "/b");
     assert_eq!((rule.per_service, rule.hosts_per_service), (Some(7), None));
+}
+
+#[test]
+fn exemplars_of_a_service_keep_what_it_does_not_override() {
+    use kerntally_pipeline::exemplar::{ExemplarFilter, ExemplarPolicy};
+    use kerntally_wire::{TraceFormat, TraceFormats};
+    let file = "exemplars: {policy: budget, headers: [b3], budget: {healthy: 0.5}}\n\
+        services:\n- {match: {exe: x}, exemplars: {filter: always_on, budget: {max_error_rate: 0.2}}}\n\
+        - {match: {exe: y}}\n";
+    let pipeline = load(&case(file).sources).unwrap().pipeline;
+    assert_eq!(pipeline.exemplars.filter, ExemplarFilter::TraceBased);
+    let own = pipeline.services[0].exemplars.unwrap();
+    assert_eq!(own.filter, ExemplarFilter::AlwaysOn);
+    assert_eq!(own.policy, ExemplarPolicy::Budget);
+    assert_eq!(own.formats, TraceFormats::new([TraceFormat::B3]));
+    assert_eq!((own.budget.healthy, own.budget.max_error_rate), (0.5, 0.2));
+    assert_eq!(pipeline.services[1].exemplars, None);
+}
+
+#[test]
+fn what_is_emitted_arrives_at_its_stage() {
+    use kerntally_pipeline::config::TemporalityPreference;
+    let file = "attributes: {http.server.active_requests: [url.scheme]}\n\
+        histogram: {type: explicit, boundaries: [0.1, 1]}\n\
+        views: [{match: {service: shop}, unit: ms, attributes: {rename: {http.route: route}}}]\n\
+        export: {temporality: delta}\n\
+        services:\n\
+        - {match: {exe: x}, attributes: {http.client.request.duration: []}, histogram: {type: exponential}}\n\
+        - {match: {exe: y}}\n";
+    let loaded = load(&case(file).sources).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let pipeline = loaded.pipeline;
+    assert!(pipeline.attributes.active.is_some());
+    assert!(pipeline.histogram.is_explicit);
+    assert_eq!(&*pipeline.histogram.boundaries, [0.1, 1.0]);
+    assert_eq!(pipeline.views.len(), 1);
+    assert_eq!(pipeline.temporality, TemporalityPreference::Delta);
+    let own = &pipeline.services[0];
+    let lists = own.allow.unwrap();
+    assert_eq!(lists.active, pipeline.attributes.active);
+    assert_ne!(lists.client, pipeline.attributes.client);
+    let histogram = own.histogram.as_ref().unwrap();
+    assert!(!histogram.is_explicit);
+    assert_eq!(histogram.boundaries, pipeline.histogram.boundaries);
+    assert!(pipeline.services[1].allow.is_none() && pipeline.services[1].histogram.is_none());
 }

@@ -3,50 +3,49 @@
 /// Longest segment taken for a word.
 const WORD_BYTES: usize = 40;
 
-/// Kinds of values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Kind {
-    /// Digits, also with separators.
-    Number,
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// Kinds of values.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(super) enum Kind { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Kind {
+            pub(super) const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
+
+            pub(super) const COUNT: usize = Self::ALL.len();
+
+            /// How it stands in a template.
+            pub(super) const fn parameter(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Digits, also with separators, or behind a word.
+    Number = "{id}",
     /// A UUID.
-    Uuid,
+    Uuid = "{uuid}",
     /// Hexadecimal digits.
-    Hex,
+    Hex = "{hex}",
     /// A calendar date, also with a time.
-    Date,
+    Date = "{date}",
     /// An e-mail address.
-    Email,
+    Email = "{email}",
     /// Percent-encoded or not allowed in a path.
-    Encoded,
+    Encoded = "{encoded}",
     /// Long, or random-looking.
-    Token,
+    Token = "{token}",
+    /// A key in parentheses behind a word, as OData has it: it stands in the word's own segment.
+    Key = "({key})",
 }
 
 impl Kind {
-    pub(super) const COUNT: usize = 7;
-
-    pub(super) const ALL: [Self; Self::COUNT] = [
-        Self::Number,
-        Self::Uuid,
-        Self::Hex,
-        Self::Date,
-        Self::Email,
-        Self::Encoded,
-        Self::Token,
-    ];
-
-    /// How it stands in a template.
-    pub(super) const fn parameter(self) -> &'static str {
-        match self {
-            Self::Number => "{id}",
-            Self::Uuid => "{uuid}",
-            Self::Hex => "{hex}",
-            Self::Date => "{date}",
-            Self::Email => "{email}",
-            Self::Encoded => "{encoded}",
-            Self::Token => "{token}",
-        }
+    /// The kind with this parameter.
+    pub(super) fn with_parameter(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.parameter() == text)
     }
 }
 
@@ -59,15 +58,40 @@ pub(super) enum Segment<'a> {
     Value(Kind),
 }
 
+/// Segments of a path by their looks, without the empty ones: `/a/`, `//a` and `/a;x=1` are one route with `/a`. A
+/// key in parentheses comes as a segment of its own.
+pub(super) fn segments(path: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+    path.split(|byte| *byte == b'/').flat_map(|segment| {
+        // Parameters of a segment (`;jsessionid=...`) are never part of a route.
+        let end = segment.iter().position(|byte| *byte == b';');
+        let segment = &segment[..end.unwrap_or(segment.len())];
+        let (word, key) = segment.split_at(key_start(segment));
+        let word = (!word.is_empty()).then(|| classify(word));
+        let key = (!key.is_empty()).then_some(Segment::Value(Kind::Key));
+        word.into_iter().chain(key)
+    })
+}
+
+/// Where `(key)` begins behind a name such as `Orders`; the length if there is none.
+fn key_start(segment: &[u8]) -> usize {
+    let open = segment.iter().position(|byte| *byte == b'(');
+    match open {
+        Some(open)
+            if segment.ends_with(b")")
+                && segment[..open]
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'.')
+                && segment[..open].first().is_some_and(u8::is_ascii_alphabetic) =>
+        {
+            open
+        }
+        _ => segment.len(),
+    }
+}
+
 /// Tells what a segment looks like; it depends on nothing but the segment.
-pub(super) fn classify(bytes: &[u8]) -> Segment<'_> {
-    // Parameters of a segment (`;jsessionid=...`) are never part of a route.
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == b';')
-        .unwrap_or(bytes.len());
-    let bytes = &bytes[..end];
-    let Ok(text) = std::str::from_utf8(bytes) else {
+fn classify(segment: &[u8]) -> Segment<'_> {
+    let Ok(text) = std::str::from_utf8(segment) else {
         return Segment::Value(Kind::Encoded);
     };
     match kind(text) {
@@ -81,6 +105,24 @@ fn kind(text: &str) -> Option<Kind> {
     if !bytes.iter().all(|byte| is_path_byte(*byte)) {
         return Some(Kind::Encoded);
     }
+    if is_email(text) {
+        return Some(Kind::Email);
+    }
+    let stem = without_extension(bytes);
+    if let Some(kind) = plain_kind(stem) {
+        return Some(kind);
+    }
+    if bytes.len() > WORD_BYTES {
+        return Some(Kind::Token);
+    }
+    stem.split(|byte| b"-_.:@".contains(byte))
+        .any(is_random)
+        .then_some(Kind::Token)
+        .or_else(|| ends_in_number(stem).then_some(Kind::Number))
+}
+
+/// Kinds that a segment is as a whole.
+fn plain_kind(bytes: &[u8]) -> Option<Kind> {
     let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
     if digits > 0 {
         if is_date(bytes) {
@@ -96,13 +138,24 @@ fn kind(text: &str) -> Option<Kind> {
     if is_uuid(bytes) {
         return Some(Kind::Uuid);
     }
-    if is_hex(bytes, digits) {
+    if is_hex(bytes, digits) || is_hex_groups(bytes) {
         return Some(Kind::Hex);
     }
-    if is_email(text) {
-        return Some(Kind::Email);
-    }
     is_token(bytes, digits).then_some(Kind::Token)
+}
+
+/// Cuts `.json`, `.png` and the like off: what is before them decides.
+fn without_extension(bytes: &[u8]) -> &[u8] {
+    match bytes.iter().rposition(|byte| *byte == b'.') {
+        Some(dot) if dot > 0 => {
+            let extension = &bytes[dot + 1..];
+            let is_extension = (1..=5).contains(&extension.len())
+                && extension.iter().all(u8::is_ascii_alphanumeric)
+                && extension.iter().any(u8::is_ascii_alphabetic);
+            if is_extension { &bytes[..dot] } else { bytes }
+        }
+        _ => bytes,
+    }
 }
 
 /// Unreserved characters, sub-delimiters, `:` and `@` (RFC 3986, section 3.3), without what templates use.
@@ -110,8 +163,19 @@ fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&byte)
 }
 
-/// `2024-01-31`, `20240131`, `2024_01_31`, and these with a time behind them.
+/// `2024-01-31`, `20240131`, `2024_01_31`, and these with a time behind them; `2024-01`, `2024-W05`.
 fn is_date(bytes: &[u8]) -> bool {
+    if let [b'1' | b'2', _, _, _, b'-', rest @ ..] = bytes
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+    {
+        let (least, most, digits) = match rest {
+            [b'W', digits @ ..] => (1, 53, digits),
+            digits => (1, 12, digits),
+        };
+        if let [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = digits {
+            return (least..=most).contains(&((tens - b'0') * 10 + ones - b'0'));
+        }
+    }
     let number = |range: std::ops::Range<usize>| {
         bytes.get(range)?.iter().try_fold(0u32, |number, byte| {
             byte.is_ascii_digit()
@@ -158,32 +222,85 @@ fn is_hex(bytes: &[u8], digits: usize) -> bool {
     bytes.len() >= if digits > 0 { 7 } else { 16 } && bytes.iter().all(u8::is_ascii_hexdigit)
 }
 
+/// Groups of two to four hexadecimal digits: hardware and IPv6 addresses.
+fn is_hex_groups(bytes: &[u8]) -> bool {
+    let is_grouped = |separator: u8, least: usize| {
+        let mut groups = 0;
+        let all = bytes.split(|byte| *byte == separator).all(|group| {
+            groups += 1;
+            group.len() <= 4 && group.iter().all(u8::is_ascii_hexdigit)
+        });
+        all && groups >= least
+    };
+    is_grouped(b':', 3) || (bytes.len() == 17 && is_grouped(b'-', 6))
+}
+
 fn is_email(text: &str) -> bool {
     text.split_once('@').is_some_and(|(user, domain)| {
+        let Some((name, top)) = domain.rsplit_once('.') else {
+            return false;
+        };
+        // `logo@2x.png` is a file.
+        let is_scale = name
+            .strip_suffix('x')
+            .is_some_and(|factor| factor.bytes().all(|byte| byte.is_ascii_digit()));
         !user.is_empty()
-            && domain
-                .split_once('.')
-                .is_some_and(|(name, _)| !name.is_empty())
+            && !name.is_empty()
+            && !is_scale
+            && top.len() >= 2
+            && top.bytes().all(|byte| byte.is_ascii_alphabetic())
     })
 }
 
-/// Too long for a word, or a fifth of it digits and long, or changing between cases and digits all the time.
+/// A fifth of it digits and long, or changing between cases and digits all the time.
 fn is_token(bytes: &[u8], digits: usize) -> bool {
-    if bytes.len() > WORD_BYTES || (bytes.len() >= 20 && digits * 5 >= bytes.len()) {
-        return true;
-    }
+    let has_letters = bytes.iter().any(u8::is_ascii_alphabetic);
+    let is_long = bytes.len() >= 20 && digits * 5 >= bytes.len() && has_letters;
+    is_long || is_restless(bytes, digits)
+}
+
+fn is_restless(bytes: &[u8], digits: usize) -> bool {
+    // What separates, and the padding of base64, is no change.
     let class = |byte: u8| match byte {
-        b'0'..=b'9' => 0,
-        b'a'..=b'z' => 1,
-        b'A'..=b'Z' => 2,
-        _ => 3,
+        b'0'..=b'9' => Some(0),
+        b'a'..=b'z' => Some(1),
+        b'A'..=b'Z' => Some(2),
+        _ => None,
     };
-    let changes = bytes
-        .windows(2)
-        .filter(|pair| class(pair[0]) != class(pair[1]))
+    let changes = bytes.windows(2).filter(|pair| {
+        let (before, after) = (class(pair[0]), class(pair[1]));
+        before.is_some() && after.is_some() && before != after
+    });
+    let is_text = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(byte));
+    is_text && bytes.len() >= 8 && digits > 0 && changes.count() * 2 >= bytes.len()
+}
+
+/// Part of a segment between separators that nobody chose: `3f2a1b9c` of `app.3f2a1b9c.js`.
+fn is_random(part: &[u8]) -> bool {
+    let digits = part.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let letters = part
+        .iter()
+        .filter(|byte| byte.is_ascii_alphabetic())
         .count();
-    let plain = bytes.iter().all(u8::is_ascii_alphanumeric);
-    plain && bytes.len() >= 8 && digits > 0 && changes * 2 >= bytes.len()
+    let is_hash =
+        part.len() >= 8 && digits >= 2 && letters > 0 && part.iter().all(u8::is_ascii_hexdigit);
+    is_hash || (part.len() >= 8 && is_restless(part, digits))
+}
+
+/// `order-123`, `SKU12345`: a word with a number that counts behind it; `oauth2` and `utf-16` are words.
+fn ends_in_number(bytes: &[u8]) -> bool {
+    let word = bytes
+        .iter()
+        .rposition(|byte| !byte.is_ascii_digit())
+        .map_or(&[][..], |last| &bytes[..=last]);
+    let digits = bytes.len() - word.len();
+    match word.last() {
+        Some(b'-' | b'_' | b':' | b'.' | b'=') => digits >= 3,
+        Some(_) => digits >= 5,
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +317,29 @@ mod tests {
             ("facade", "facade"),
             ("index.html", "index.html"),
             ("getUserById", "getUserById"),
-            ("a;jsessionid=5", "a"),
+            ("es6", "es6"),
+            ("base64", "base64"),
+            ("utf-16", "utf-16"),
+            ("iso8601", "iso8601"),
+            ("en-US", "en-US"),
+            ("v1.2.3", "v1.2.3"),
+            ("$metadata", "$metadata"),
+            ("logo@2x.png", "logo@2x.png"),
+            ("jquery-3.6.0.min.js", "jquery-3.6.0.min.js"),
+            ("lodash@4.17.21", "lodash@4.17.21"),
+            ("Rust_(programming_language)", "Rust_(programming_language)"),
+            ("order-123", "{id}"),
+            ("SKU12345", "{id}"),
+            ("42.json", "{id}"),
+            ("2024-01", "{date}"),
+            ("2024-W05", "{date}"),
+            ("2001:db8::1", "{hex}"),
+            ("00-1a-2b-3c-4d-5e", "{hex}"),
+            ("app.3f2a1b9c.js", "{token}"),
+            ("web-7d4b9c6f5-x2x9z", "{token}"),
+            ("cus_9s6XKzkNRiz8i3", "{token}"),
+            ("V1StGXR8_Z5jdHi6B-myT", "{token}"),
+            ("aGVsbG8gd29ybGQ1MjM=", "{token}"),
             ("42", "{id}"),
             ("12.5,-3", "{id}"),
             ("123e4567-e89b-12d3-a456-426614174000", "{uuid}"),
@@ -230,5 +369,27 @@ mod tests {
             assert_eq!(found, *template, "{text}");
         }
         assert_eq!(classify(b"\xff"), Segment::Value(Kind::Encoded));
+    }
+
+    #[test]
+    fn empty_segments_and_their_parameters_are_passed_over() {
+        let found = |path: &'static str| -> Vec<&str> {
+            segments(path.as_bytes())
+                .map(|segment| match segment {
+                    Segment::Word(word) => word,
+                    Segment::Value(kind) => kind.parameter(),
+                })
+                .collect()
+        };
+        assert_eq!(found("/a//b/"), ["a", "b"]);
+        assert_eq!(found("/a;x=1/;jsessionid=5/b;"), ["a", "b"]);
+        assert_eq!(
+            found("/Orders(5)/Lines('x')"),
+            ["Orders", "({key})", "Lines", "({key})"]
+        );
+        assert_eq!(
+            found("/(x)/x(/Rust_(language)"),
+            ["(x)", "x(", "Rust_(language)"]
+        );
     }
 }

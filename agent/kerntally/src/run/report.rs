@@ -82,6 +82,7 @@ impl Agent {
                     .file_stats()
                     .is_some_and(|stats| stats.last_error.is_some()),
             ),
+            ("state_failing", self.learnt.is_failing()),
             ("exchanges_lost", lost > self.lost_before),
         ];
         self.lost_before = lost;

@@ -9,6 +9,7 @@
 
 mod build;
 mod command;
+mod fuzz;
 mod gate;
 mod image;
 mod linker;
@@ -55,6 +56,8 @@ enum Task {
     },
     /// Run the conversations on guest kernels
     Vm(vm::Choice),
+    /// Fuzz every parser of bytes that others wrote
+    Fuzz(fuzz::Choice),
     /// Check the dependency rule, sizes and wording
     CheckStyle,
     /// Write a container image as an OCI archive, without a container engine
@@ -79,6 +82,7 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Run { arguments } => run::run(&workspace, arguments),
         Task::Test { all } => Ok(gate::run(&workspace, *all)),
         Task::Vm(choice) => vm::run(&workspace, choice),
+        Task::Fuzz(choice) => fuzz::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),
         Task::Image(choice) => image::run(&workspace, choice).map(|()| ExitCode::SUCCESS),
     }

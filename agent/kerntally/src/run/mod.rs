@@ -74,7 +74,8 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
         .build()?;
     let result = runtime.block_on(async {
         let agent = Agent::start(launch, loaded, unreadable)?;
-        agent.run().await
+        // The whole agent is in it: it does not belong on the stack.
+        Box::pin(agent.run()).await
     });
     // A push that is still under way must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(500));

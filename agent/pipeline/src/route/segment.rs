@@ -38,7 +38,7 @@ kinds! {
     Encoded = "{encoded}",
     /// Long, or random-looking.
     Token = "{token}",
-    /// A key in parentheses behind a word, as OData has it: it stands in the word's own segment.
+    /// A key in parentheses behind a word, as in `Orders(5)`: it stands in the word's own segment.
     Key = "({key})",
 }
 

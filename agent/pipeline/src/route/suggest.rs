@@ -61,10 +61,11 @@ fn pattern(template: &str) -> Option<(String, String)> {
             let count = names.entry(name).or_default();
             *count += 1;
             shape.push_str("{}");
-            pattern.push_str(&match count {
-                1 => format!("{{{name}}}"),
-                count => format!("{{{name}{count}}}"),
-            });
+            pattern.extend(["{", name]);
+            if *count > 1 {
+                pattern.push_str(&count.to_string());
+            }
+            pattern.push('}');
         } else if segment.contains(['{', '}']) {
             return None;
         } else {

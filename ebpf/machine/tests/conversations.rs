@@ -436,3 +436,36 @@ fn finds_the_request_of_a_response_that_began_early() {
         assert_eq!(world.slots(), 0);
     }
 }
+
+#[test]
+fn ends_http_also_when_the_request_of_the_upgrade_is_seen_late() {
+    let switching = &b"HTTP/1.1 101 Switching Protocols\r\n\r\n"[..];
+    let connected = &b"HTTP/1.1 200 OK\r\n\r\n"[..];
+    for (request, response, status) in [
+        (
+            &b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"[..],
+            switching,
+            101,
+        ),
+        (b"CONNECT h:443 HTTP/1.1\r\n\r\n", connected, 200),
+    ] {
+        let mut world = World::client();
+        let (sent, received) = (request.len() as u32, response.len() as u32);
+        world.call(RESPONSE, &[response], received, sent);
+        assert!(!world.done());
+        world.call(REQUEST, &[request], sent, received);
+        assert_eq!(world.statuses(), [status]);
+        assert!(world.done());
+        assert_eq!(world.slots(), 0);
+    }
+}
+
+#[test]
+fn takes_no_half_interim_response_for_the_answer() {
+    let mut world = World::server();
+    world.request(GET);
+    world.response(b"HTTP/1.1 100 Continue\r\nX");
+    world.close(EndReason::LocalClose);
+    assert_eq!(world.statuses(), [0]);
+    assert_eq!(world.slots(), 0);
+}

@@ -9,6 +9,7 @@
 
 mod build;
 mod command;
+mod docs;
 mod fuzz;
 mod gate;
 mod image;
@@ -60,6 +61,8 @@ enum Task {
     Fuzz(fuzz::Choice),
     /// Check the dependency rule, sizes and wording
     CheckStyle,
+    /// Write the documentation that follows from declarations in the code: docs/metrics.md
+    Docs,
     /// Write a container image as an OCI archive, without a container engine
     Image(image::Choice),
 }
@@ -84,6 +87,7 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Vm(choice) => vm::run(&workspace, choice),
         Task::Fuzz(choice) => fuzz::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),
+        Task::Docs => docs::write(&workspace).map(|()| ExitCode::SUCCESS),
         Task::Image(choice) => image::run(&workspace, choice).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -17,9 +17,10 @@ pub mod route;
 mod services;
 pub mod stitch;
 pub mod traffic;
+pub mod view;
 
 pub use config::Config;
 pub use learnt::LearntRoutes;
 pub use ledger::{Ledger, Outcome, ROLES};
-pub use listing::{ExcludedRow, RouteRow, ServiceRow, SuggestionRow};
-pub use pipeline::{Collection, Explanation, Pipeline, ProcessNews};
+pub use listing::{ExcludedRow, Limit, Pressure, RouteRow, SeriesRow, ServiceRow, SuggestionRow};
+pub use pipeline::{ActiveRequests, Collection, Explanation, Pipeline, ProcessNews};

@@ -6,7 +6,7 @@ mod support;
 mod tests {
     use kerntally_model::{Exemplar, Instrument};
     use kerntally_pipeline::aggregate::AttributeSet;
-    use kerntally_pipeline::config::ServiceRule;
+    use kerntally_pipeline::config::{AllowLists, ServiceRule};
     use kerntally_pipeline::exemplar::{
         ExemplarBudget, ExemplarConfig, ExemplarFilter, ExemplarPolicy,
     };
@@ -41,7 +41,7 @@ mod tests {
     /// Traces that a collection hands over, over all servers' series.
     fn collected(pipeline: &mut Pipeline, seconds: u64) -> Vec<u128> {
         let collection = pipeline.collect(at(seconds));
-        server_points(&collection.snapshot)
+        server_points(collection.snapshot())
             .iter()
             .flat_map(|(_, point)| point.exemplars.iter().map(number))
             .collect()
@@ -53,7 +53,7 @@ mod tests {
         sampled(0xaa, 200).send(&mut pipeline, at(1));
         let before = server_points(&pipeline.peek(at(2)));
         assert_eq!(before[0].1.exemplars.len(), 1, "a look takes nothing away");
-        let found = server_points(&pipeline.collect(at(2)).snapshot)[0]
+        let found = server_points(pipeline.collect(at(2)).snapshot())[0]
             .1
             .clone();
         let exemplar = found.exemplars[0];
@@ -75,7 +75,7 @@ mod tests {
         Sample::client("/a", 200)
             .with_head(&head(1, 1))
             .send(&mut pipeline, at(1));
-        let found = client_points(&pipeline.collect(at(2)).snapshot)[0]
+        let found = client_points(pipeline.collect(at(2)).snapshot())[0]
             .1
             .exemplars[0];
         assert_eq!(found.span_id.map(u64::from_be_bytes), Some(0xbb));
@@ -92,7 +92,7 @@ mod tests {
             }
             .send(&mut pipeline, at(40));
         }
-        let point = server_points(&pipeline.collect(at(40)).snapshot)[0]
+        let point = server_points(pipeline.collect(at(40)).snapshot())[0]
             .1
             .clone();
         let found: Vec<_> = point
@@ -166,7 +166,7 @@ mod tests {
                 sampled(trace, 200).send(&mut pipeline, at(1));
                 sampled(1000 + trace, 500).send(&mut pipeline, at(1));
             }
-            let found = server_points(&pipeline.collect(at(2)).snapshot);
+            let found = server_points(pipeline.collect(at(2)).snapshot());
             assert_eq!(found.len(), 2);
             assert!(
                 found
@@ -179,11 +179,14 @@ mod tests {
     #[test]
     fn the_tail_is_found_within_a_series() {
         let config = Config {
-            server_attributes: AttributeSet::parse(
-                Instrument::HttpServerRequestDuration,
-                ["http.request.method"],
-            )
-            .unwrap(),
+            attributes: AllowLists {
+                server: AttributeSet::parse(
+                    Instrument::HttpServerRequestDuration,
+                    ["http.request.method"],
+                )
+                .unwrap(),
+                ..AllowLists::default()
+            },
             ..Config::default()
         };
         let mut pipeline = pipeline(&config);
@@ -197,7 +200,7 @@ mod tests {
             .send(&mut pipeline, at(1));
         }
         sampled(5000, 503).send(&mut pipeline, at(1));
-        let point = server_points(&pipeline.collect(at(2)).snapshot)[0]
+        let point = server_points(pipeline.collect(at(2)).snapshot())[0]
             .1
             .clone();
         assert_eq!(point.exemplars.len(), 4);
@@ -314,8 +317,8 @@ mod tests {
         let mut pipeline = pipeline(&config);
         Sample::server("/a", 200).send(&mut pipeline, at(1));
         sampled(9, 500).send(&mut pipeline, at(1));
-        let snapshot = pipeline.collect(at(2)).snapshot;
-        let found = points(&snapshot, Instrument::HttpServerRequestDuration);
+        let collection = pipeline.collect(at(2));
+        let found = points(collection.snapshot(), Instrument::HttpServerRequestDuration);
         let traces: Vec<u128> = found
             .iter()
             .flat_map(|(_, point)| point.exemplars.iter().map(number))

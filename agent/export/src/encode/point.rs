@@ -54,9 +54,10 @@ impl Kind {
 
     /// The metric's data, still without points.
     pub(super) fn data(self, temporality: Temporality) -> Data {
-        let aggregation_temporality = match temporality {
-            Temporality::Cumulative => AggregationTemporality::Cumulative,
-            Temporality::Delta => AggregationTemporality::Delta,
+        let aggregation_temporality = match (self, temporality) {
+            // A level is one whatever is preferred for the rest.
+            (Self::UpDown, _) | (_, Temporality::Cumulative) => AggregationTemporality::Cumulative,
+            (_, Temporality::Delta) => AggregationTemporality::Delta,
         }
         .into();
         match self {

@@ -155,6 +155,21 @@ impl Exporter {
             .map_or(true, |flight| flight.held.is_some())
     }
 
+    /// Takes the place of another exporter: goes on with its totals, and with the batch it keeps if `keeps`.
+    pub async fn take_over(&self, before: &Self, keeps: bool) {
+        let mut theirs = before.flight.lock().await;
+        *self.lock_stats() = before.stats();
+        if let Some(held) = theirs.held.take() {
+            if keeps {
+                self.flight.lock().await.held = Some(held);
+                return;
+            }
+            let mut stats = self.lock_stats();
+            stats.points_dropped += held.points();
+            stats.points_held = 0;
+        }
+    }
+
     async fn push_alone(
         &self,
         payloads: &[Payload],

@@ -1,3 +1,4 @@
+mod faults;
 mod outages;
 
 use std::{

@@ -86,7 +86,7 @@ impl Agent {
         let config = &loaded.config;
         // Listening comes first: that another agent answers there is known before the kernel is touched.
         let server = Server::listen(&config.control.socket).map_err(anyhow::Error::from)?;
-        let outlets = Outlets::open(&loaded)?;
+        let outlets = Outlets::open(&loaded, None)?;
         let mut hooks = Hooks::load(&config::probe_options(&config.hooks))?;
         let wanted = config.probes.http1;
         if wanted {
@@ -140,7 +140,7 @@ impl Agent {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => self.reload(&mut timers, &mut file),
+                _ = signals.hangup.recv() => self.reload(&mut timers, &mut file).await,
                 ready = ring.readable() => {
                     // Cleared before draining: what arrives meanwhile wakes again.
                     ready?.clear_ready();
@@ -154,7 +154,7 @@ impl Agent {
                 _ = timers.sweep.tick() => {
                     self.sweep().await;
                     if file.changed() {
-                        self.reload(&mut timers, &mut file);
+                        self.reload(&mut timers, &mut file).await;
                     }
                 }
                 _ = timers.collect.tick() => self.collect().await,

@@ -1,6 +1,7 @@
 //! Where collections go: the push, the file, the console. One delivery of each kind at a time.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use kerntally_pipeline::Collection;
 use kerntally_pipeline::aggregate::Generation;
 use tokio::task::JoinHandle;
 
+use super::pulling::Pulling;
 use crate::config::{Config, Console, Identity, Loaded, Temporality};
 use crate::failure::Failure;
 use crate::output;
@@ -47,7 +49,9 @@ pub(crate) enum Display {
 #[derive(Debug)]
 pub(crate) struct Outlets {
     node: Node,
+    resources: ResourceTemplate,
     encoder: Arc<Encoder>,
+    pulling: Option<Arc<Pulling>>,
     exporter: Option<Arc<Exporter>>,
     /// For how long a batch of delta points is sent again; `None` with cumulative ones.
     delta_hold: Option<Duration>,
@@ -85,8 +89,8 @@ enum File {
 }
 
 impl Outlets {
-    /// Opens what the configuration asks for. Within a runtime.
-    pub(crate) fn open(loaded: &Loaded) -> Result<Self, Failure> {
+    /// Opens what the configuration asks for; a pull goes on where it was. Within a runtime.
+    pub(crate) fn open(loaded: &Loaded, before: Option<&Self>) -> Result<Self, Failure> {
         let config = &loaded.config;
         let roots = HostRoots {
             proc: config.host.proc.clone(),
@@ -114,11 +118,15 @@ impl Outlets {
             ),
             None => File::None,
         };
+        let resources = ResourceTemplate::new(node.clone(), identity(config), base);
+        let pulling = match config.export.prometheus.listen {
+            Some(listen) => Some(pulling(listen, &resources, before)?),
+            None => None,
+        };
         Ok(Self {
-            encoder: Arc::new(Encoder::new(
-                ResourceTemplate::new(node.clone(), identity(config), base),
-                max_request,
-            )),
+            encoder: Arc::new(Encoder::new(resources.clone(), max_request)),
+            resources,
+            pulling,
             node,
             exporter,
             delta_hold: delta_hold(config),
@@ -135,12 +143,31 @@ impl Outlets {
         })
     }
 
+    /// Opens what a changed configuration asks for in place of what is open. What is under way is finished, or
+    /// goes on from where it is.
+    pub(crate) async fn reopen(&mut self, loaded: &Loaded) -> Result<(), Failure> {
+        let mut next = Self::open(loaded, Some(self))?;
+        self.await_push(RUNNING_PUSH).await;
+        self.finish_write().await;
+        if let (Some(exporter), Some(before)) = (&next.exporter, &self.exporter) {
+            exporter.take_over(before, next.delta_hold.is_some()).await;
+            next.pushing = self.pushing;
+        }
+        *self = next;
+        Ok(())
+    }
+
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
 
     pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {
         self.exporter.as_ref()
+    }
+
+    /// Where it is scraped.
+    pub(crate) fn pull_address(&self) -> Option<SocketAddr> {
+        self.pulling.as_ref().map(|pulling| pulling.address())
     }
 
     pub(crate) fn display(&self) -> Display {
@@ -173,9 +200,12 @@ impl Outlets {
     pub(crate) async fn deliver(&mut self, collection: Collection, own: &Arc<Shared>) {
         self.settle().await;
         if matches!(self.display, Display::Plain | Display::Json) {
-            self.show(&collection.snapshot);
+            self.show(collection.snapshot());
         }
         let collection = Arc::new(collection);
+        if let Some(pulling) = &self.pulling {
+            pulling.publish(self.resources.clone(), &collection);
+        }
         self.start_push(&collection);
         self.start_write(&collection, own);
     }
@@ -209,6 +239,7 @@ impl Outlets {
     /// The youngest collection that arrived everywhere it had to.
     pub(crate) fn accepted(&self, latest: Generation) -> Option<Generation> {
         match (&self.exporter, &self.file) {
+            // A scrape asks when it likes: it need not have come for what it shows to be right.
             (None, File::None) => Some(latest),
             (Some(_), File::None) => self.pushed,
             (None, _) => self.written,
@@ -284,7 +315,7 @@ impl Outlets {
         self.pushing = collection.generation;
         self.push = Some(tokio::spawn(async move {
             let payloads =
-                tokio::task::spawn_blocking(move || encoder.payloads(&collection.snapshot)).await;
+                tokio::task::spawn_blocking(move || encoder.payloads(collection.snapshot())).await;
             match (payloads, hold) {
                 (Ok(payloads), None) => Some(exporter.push(&payloads).await),
                 (Ok(payloads), Some(hold)) => Some(exporter.push_once(payloads, hold).await),
@@ -303,7 +334,7 @@ impl Outlets {
                 let encoder = Arc::clone(&self.encoder);
                 let (collection, own) = (Arc::clone(collection), Arc::clone(own));
                 self.file = File::Writing(tokio::task::spawn_blocking(move || {
-                    let requests = encoder.encode(&collection.snapshot);
+                    let requests = encoder.encode(collection.snapshot());
                     let own = own.metrics_request();
                     (
                         write(&mut sink, collection.generation, &requests, own),
@@ -379,15 +410,21 @@ fn write(
     requests: &[ExportMetricsServiceRequest],
     own: Option<ExportMetricsServiceRequest>,
 ) -> Written {
-    let dropped = sink.stats().dropped;
+    let failing = sink.stats().failing;
     // The agent's own first: a file then always ends with what the services did.
     let own = own.map_or(Ok(()), |own| sink.append(&[own]));
     let result = own.and_then(|()| sink.append(requests));
     match result {
-        Ok(()) => Written::Whole(generation),
+        Ok(()) => {
+            if failing {
+                let dropped = sink.stats().dropped;
+                tracing::warn!(dropped, "the export file can be written again");
+            }
+            Written::Whole(generation)
+        }
         Err(error) if error.is_closed_pipe() => Written::ClosedPipe,
         Err(error) => {
-            if dropped == 0 {
+            if !failing {
                 let error = anyhow::Error::from(error);
                 tracing::warn!("the export file cannot be written: {error:#}");
             }
@@ -412,6 +449,20 @@ fn live(table: &str, (columns, lines): (usize, usize)) -> String {
         text.push_str(" more\x1b[K");
     }
     text + "\x1b[J"
+}
+
+fn pulling(
+    listen: SocketAddr,
+    resources: &ResourceTemplate,
+    before: Option<&Outlets>,
+) -> Result<Arc<Pulling>, Failure> {
+    let same = before
+        .and_then(|before| before.pulling.as_ref())
+        .filter(|pulling| pulling.address() == listen);
+    match same {
+        Some(pulling) => Ok(Arc::clone(pulling)),
+        None => Pulling::listen(listen, resources.clone()).map(Arc::new),
+    }
 }
 
 fn identity(config: &Config) -> resource::Identity {
@@ -469,7 +520,7 @@ mod tests {
         .unwrap();
         let source = Box::new(ProcFiles::new(dir.path()));
         let mut pipeline = Pipeline::new(&loaded.pipeline, source, crate::clock::now());
-        let mut outlets = Outlets::open(&loaded).unwrap();
+        let mut outlets = Outlets::open(&loaded, None).unwrap();
         let shared = Arc::new(Shared::default());
         let mut last = None;
         for _ in 0..3 {

@@ -1,7 +1,6 @@
 //! Putting a changed configuration in force while the agent runs.
 
 use super::agent::Agent;
-use super::outlets::Outlets;
 use super::timers::{Timers, ticking};
 use crate::config::Loaded;
 use crate::failure::Failure;
@@ -9,11 +8,11 @@ use crate::watch::FileWatch;
 
 impl Agent {
     /// Puts a changed configuration in force, or leaves the old one.
-    pub(super) fn reload(&mut self, timers: &mut Timers, file: &mut FileWatch) {
-        let outcome = self
-            .launch
-            .load()
-            .and_then(|loaded| self.apply(loaded, timers));
+    pub(super) async fn reload(&mut self, timers: &mut Timers, file: &mut FileWatch) {
+        let outcome = match self.launch.load() {
+            Ok(loaded) => self.apply(loaded, timers).await,
+            Err(error) => Err(error),
+        };
         match outcome {
             Ok(()) => {
                 self.reloads += 1;
@@ -28,7 +27,7 @@ impl Agent {
         self.publish();
     }
 
-    fn apply(&mut self, loaded: Loaded, timers: &mut Timers) -> Result<(), Failure> {
+    async fn apply(&mut self, loaded: Loaded, timers: &mut Timers) -> Result<(), Failure> {
         let (old, new) = (&self.loaded.config, &loaded.config);
         let fixed = [
             ("hooks", old.hooks != new.hooks),
@@ -45,7 +44,7 @@ impl Agent {
         let interval_changed = old.export.interval != new.export.interval;
         let switch = (old.probes != new.probes).then_some(new.probes.http1);
         if export_changed {
-            self.outlets = Outlets::open(&loaded)?;
+            self.outlets.reopen(&loaded).await?;
         }
         self.loaded = loaded;
         self.pipeline.reload(&self.loaded.pipeline);

@@ -4,7 +4,8 @@ use kerntally_model::{Exchange, Role, Time};
 use kerntally_wire::{Sampled, TraceContext};
 
 use super::{Candidate, ExemplarConfig, ExemplarFilter, ExemplarPolicy, Interest, Random};
-use crate::aggregate::{ErrorKey, Measurement};
+use crate::aggregate::{ErrorKey, Measured};
+use crate::config::StatusMode;
 use crate::ledger::row;
 use crate::services::Service;
 
@@ -60,12 +61,12 @@ impl Chooser {
         service: &mut Service,
         exchange: &Exchange<'_>,
         now: Time,
-    ) -> Measurement {
+    ) -> Measured<'static> {
         let config = &service.settings.exemplars;
-        let is_error = ErrorKey::of(exchange, service.settings.status) != ErrorKey::Absent;
+        let is_error = ErrorKey::of(exchange, StatusMode::Code) != ErrorKey::Absent;
         let rate = &mut service.error_rates[row(exchange.role)];
         let candidate = self.candidate(config, rate, exchange, is_error, now);
-        Measurement {
+        Measured::Exchange {
             duration_ns: exchange.duration_ns(),
             exemplar: candidate.map(|candidate| (candidate, config.per_series)),
         }

@@ -16,13 +16,6 @@ pub(crate) enum Place {
     /// Anywhere among this many.
     Among(usize),
     /// In the one place of its bucket.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "histograms with boundaries of their own keep one a bucket"
-        )
-    )]
     Bucket {
         /// Which.
         index: usize,

@@ -89,23 +89,102 @@ fn key_start(segment: &[u8]) -> usize {
     }
 }
 
-/// Tells what a segment looks like; it depends on nothing but the segment.
-fn classify(segment: &[u8]) -> Segment<'_> {
-    let Ok(text) = std::str::from_utf8(segment) else {
-        return Segment::Value(Kind::Encoded);
-    };
-    match kind(text) {
-        Some(kind) => Segment::Value(kind),
-        None => Segment::Word(text),
+/// What a byte can be part of.
+mod class {
+    /// Unreserved characters, sub-delimiters, `:` and `@` (RFC 3986, section 3.3), without what templates use.
+    pub(super) const PATH: u8 = 1;
+    /// Digits and what separates them in numbers.
+    pub(super) const NUMBER: u8 = 1 << 1;
+    pub(super) const DIGIT: u8 = 1 << 2;
+    pub(super) const AT: u8 = 1 << 3;
+    /// Hexadecimal digits.
+    pub(super) const HEX: u8 = 1 << 4;
+}
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        classes[byte as usize] = class_of(byte);
+        byte += 1;
+    }
+    classes
+}
+
+const fn class_of(byte: u8) -> u8 {
+    use class::{AT, DIGIT, HEX, NUMBER, PATH};
+    match byte {
+        b'0'..=b'9' => PATH | NUMBER | DIGIT | HEX,
+        b'a'..=b'f' | b'A'..=b'F' => PATH | HEX,
+        b'g'..=b'z' | b'G'..=b'Z' => PATH,
+        b'@' => PATH | AT,
+        b'-' | b'_' | b'.' | b',' | b':' | b'+' | b'~' => PATH | NUMBER,
+        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'=' => PATH,
+        _ => 0,
     }
 }
 
-fn kind(text: &str) -> Option<Kind> {
-    let bytes = text.as_bytes();
-    if !bytes.iter().all(|byte| is_path_byte(*byte)) {
+/// What all bytes of a segment say together, found in one pass.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    /// Classes that every byte has.
+    all: u8,
+    /// Classes that any byte has.
+    any: u8,
+}
+
+impl Looks {
+    fn of(bytes: &[u8]) -> Self {
+        let (mut all, mut any) = (u8::MAX, 0);
+        for byte in bytes {
+            let class = CLASSES[usize::from(*byte)];
+            all &= class;
+            any |= class;
+        }
+        Self { all, any }
+    }
+
+    const fn all_are(&self, class: u8) -> bool {
+        self.all & class != 0
+    }
+
+    const fn any_is(&self, class: u8) -> bool {
+        self.any & class != 0
+    }
+}
+
+/// Tells what a segment looks like; it depends on nothing but the segment.
+fn classify(bytes: &[u8]) -> Segment<'_> {
+    if let Some(kind) = kind(bytes, Looks::of(bytes)) {
+        return Segment::Value(kind);
+    }
+    // Words are ASCII.
+    std::str::from_utf8(bytes).map_or(Segment::Value(Kind::Encoded), Segment::Word)
+}
+
+/// Nearly all segments are words and plain numbers: one pass tells these from the rest.
+fn kind(bytes: &[u8], looks: Looks) -> Option<Kind> {
+    if !looks.all_are(class::PATH) {
         return Some(Kind::Encoded);
     }
-    if is_email(text) {
+    if !looks.any_is(class::DIGIT | class::AT) && bytes.len() < HEX_LETTERS {
+        return None;
+    }
+    if looks.all_are(class::NUMBER) && looks.any_is(class::DIGIT) {
+        return Some(if is_date(bytes) {
+            Kind::Date
+        } else {
+            Kind::Number
+        });
+    }
+    kind_by_rules(bytes)
+}
+
+/// The rules one after the other.
+fn kind_by_rules(bytes: &[u8]) -> Option<Kind> {
+    if is_email(bytes) {
         return Some(Kind::Email);
     }
     let stem = without_extension(bytes);
@@ -128,17 +207,14 @@ fn plain_kind(bytes: &[u8]) -> Option<Kind> {
         if is_date(bytes) {
             return Some(Kind::Date);
         }
-        if bytes
-            .iter()
-            .all(|byte| byte.is_ascii_digit() || b"-_.,:+~".contains(byte))
-        {
+        if Looks::of(bytes).all_are(class::NUMBER) {
             return Some(Kind::Number);
         }
     }
     if is_uuid(bytes) {
         return Some(Kind::Uuid);
     }
-    if is_hex(bytes, digits) || is_hex_groups(bytes) {
+    if is_hex(bytes, digits) || is_hex_groups(bytes, digits) {
         return Some(Kind::Hex);
     }
     is_token(bytes, digits).then_some(Kind::Token)
@@ -156,11 +232,6 @@ fn without_extension(bytes: &[u8]) -> &[u8] {
         }
         _ => bytes,
     }
-}
-
-/// Unreserved characters, sub-delimiters, `:` and `@` (RFC 3986, section 3.3), without what templates use.
-fn is_path_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&byte)
 }
 
 /// `2024-01-31`, `20240131`, `2024_01_31`, and these with a time behind them; `2024-01`, `2024-W05`.
@@ -216,14 +287,18 @@ fn is_uuid(bytes: &[u8]) -> bool {
             })
 }
 
-/// From 7 digits on (short commit names) if decimal digits are among them, else from 16: `facade` is a word.
+/// Least length of hexadecimal digits that are letters alone: `facade` is a word.
+const HEX_LETTERS: usize = 16;
+
+/// From 7 digits on (short commit names) if decimal digits are among them.
 fn is_hex(bytes: &[u8], digits: usize) -> bool {
     let bytes = bytes.strip_prefix(b"0x").unwrap_or(bytes);
-    bytes.len() >= if digits > 0 { 7 } else { 16 } && bytes.iter().all(u8::is_ascii_hexdigit)
+    let least = if digits > 0 { 7 } else { HEX_LETTERS };
+    bytes.len() >= least && Looks::of(bytes).all_are(class::HEX)
 }
 
-/// Groups of two to four hexadecimal digits: hardware and IPv6 addresses.
-fn is_hex_groups(bytes: &[u8]) -> bool {
+/// Groups of at most four hexadecimal digits: hardware and IPv6 addresses.
+fn is_hex_groups(bytes: &[u8], digits: usize) -> bool {
     let is_grouped = |separator: u8, least: usize| {
         let mut groups = 0;
         let all = bytes.split(|byte| *byte == separator).all(|group| {
@@ -232,24 +307,25 @@ fn is_hex_groups(bytes: &[u8]) -> bool {
         });
         all && groups >= least
     };
-    is_grouped(b':', 3) || (bytes.len() == 17 && is_grouped(b'-', 6))
+    digits > 0 && (is_grouped(b':', 3) || (bytes.len() == 17 && is_grouped(b'-', 6)))
 }
 
-fn is_email(text: &str) -> bool {
-    text.split_once('@').is_some_and(|(user, domain)| {
-        let Some((name, top)) = domain.rsplit_once('.') else {
-            return false;
-        };
-        // `logo@2x.png` is a file.
-        let is_scale = name
-            .strip_suffix('x')
-            .is_some_and(|factor| factor.bytes().all(|byte| byte.is_ascii_digit()));
-        !user.is_empty()
-            && !name.is_empty()
-            && !is_scale
-            && top.len() >= 2
-            && top.bytes().all(|byte| byte.is_ascii_alphabetic())
-    })
+/// `logo@2x.png` is a file, `lodash@4.17.21` a release.
+fn is_email(bytes: &[u8]) -> bool {
+    let at = bytes.iter().position(|byte| *byte == b'@');
+    let dot = bytes.iter().rposition(|byte| *byte == b'.');
+    let (Some(at), Some(dot)) = (at, dot) else {
+        return false;
+    };
+    let (Some(name), top) = (bytes.get(at + 1..dot), &bytes[dot + 1..]) else {
+        return false;
+    };
+    let is_scale = matches!(name, [digits @ .., b'x'] if digits.iter().all(u8::is_ascii_digit));
+    at > 0
+        && !name.is_empty()
+        && !is_scale
+        && top.len() >= 2
+        && top.iter().all(u8::is_ascii_alphabetic)
 }
 
 /// A fifth of it digits and long, or changing between cases and digits all the time.
@@ -305,6 +381,8 @@ fn ends_in_number(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -391,5 +469,17 @@ mod tests {
             found("/(x)/x(/Rust_(language)"),
             ["(x)", "x(", "Rust_(language)"]
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_cut_says_what_the_rules_say(
+            text in prop_oneof![
+                "[a-zA-Z0-9@._:-]{1,45}", "[a-f0-9:.-]{1,20}", "[0-9._~+,:-]{1,20}", "[a-z]{1,50}",
+            ],
+        ) {
+            let bytes = text.as_bytes();
+            prop_assert_eq!(kind(bytes, Looks::of(bytes)), kind_by_rules(bytes), "{}", text);
+        }
     }
 }

@@ -346,3 +346,24 @@ async fn a_push_that_is_given_up_keeps_its_batch() {
     assert!(exporter.push_again().await.accepted());
     assert_eq!(exporter.stats().points_sent, 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_endpoint_takes_over_what_is_kept_and_what_was_counted() {
+    for keeps in [true, false] {
+        let patient = Patient::new(Illness::Gone, Duration::ZERO, Duration::from_mins(1));
+        let before = patient.exporter();
+        let payloads =
+            Encoder::new(template(), MAX_REQUEST_BYTES).payloads(&crate::fixture::snapshot());
+        assert!(!before.push_once(payloads.clone(), HOLD).await.accepted());
+        sleep(Duration::from_mins(1)).await;
+        let next = patient.exporter();
+        next.take_over(&before, keeps).await;
+        assert_eq!((before.is_holding(), next.is_holding()), (false, keeps));
+        assert_eq!(next.stats().pushes_failed, 1);
+        if keeps {
+            assert!(next.push_again().await.accepted());
+            assert_eq!(patient.received.lock().unwrap()[0], payloads[0].bytes);
+        }
+        assert_eq!(next.stats().points_dropped, if keeps { 0 } else { 4 });
+    }
+}

@@ -4,6 +4,7 @@ mod agent;
 mod answers;
 mod destinations;
 mod hooks;
+mod learnt;
 mod outlets;
 mod pulling;
 mod reload;

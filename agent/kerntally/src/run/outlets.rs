@@ -200,7 +200,7 @@ impl Outlets {
     pub(crate) async fn deliver(&mut self, collection: Collection, own: &Arc<Shared>) {
         self.settle().await;
         if matches!(self.display, Display::Plain | Display::Json) {
-            self.show(&collection.snapshot);
+            self.show(collection.snapshot());
         }
         let collection = Arc::new(collection);
         if let Some(pulling) = &self.pulling {
@@ -315,7 +315,7 @@ impl Outlets {
         self.pushing = collection.generation;
         self.push = Some(tokio::spawn(async move {
             let payloads =
-                tokio::task::spawn_blocking(move || encoder.payloads(&collection.snapshot)).await;
+                tokio::task::spawn_blocking(move || encoder.payloads(collection.snapshot())).await;
             match (payloads, hold) {
                 (Ok(payloads), None) => Some(exporter.push(&payloads).await),
                 (Ok(payloads), Some(hold)) => Some(exporter.push_once(payloads, hold).await),
@@ -334,7 +334,7 @@ impl Outlets {
                 let encoder = Arc::clone(&self.encoder);
                 let (collection, own) = (Arc::clone(collection), Arc::clone(own));
                 self.file = File::Writing(tokio::task::spawn_blocking(move || {
-                    let requests = encoder.encode(&collection.snapshot);
+                    let requests = encoder.encode(collection.snapshot());
                     let own = own.metrics_request();
                     (
                         write(&mut sink, collection.generation, &requests, own),

@@ -271,6 +271,15 @@ impl Exporter {
             .and_then(|since| u64::try_from(since.as_nanos()).ok());
     }
 
+    /// The same remark comes with every push: it is logged when it changes.
+    fn note_remark(&self, rejected: u64, message: &str) {
+        let mut stats = self.lock_stats();
+        if stats.last_remark.as_deref() != Some(message) {
+            tracing::warn!(rejected, %message, "the collector took the request with remarks");
+            stats.last_remark = Some(message.to_owned());
+        }
+    }
+
     fn lock_stats(&self) -> MutexGuard<'_, ExportStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }

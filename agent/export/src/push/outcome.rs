@@ -132,6 +132,8 @@ pub struct ExportStats {
     pub points_held: u64,
     /// The latest error, kept after a success.
     pub last_error: Option<String>,
+    /// What the collector last remarked about a request that it took.
+    pub last_remark: Option<String>,
     /// Whether the latest push failed.
     pub failing: bool,
     /// When a push was last accepted, in nanoseconds since the Unix epoch.

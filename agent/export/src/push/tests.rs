@@ -150,6 +150,7 @@ async fn counts_what_the_collector_refused_and_takes_an_empty_remark_for_success
     let outcome = exporter.push(&payloads()).await;
     assert!(outcome.accepted());
     assert_eq!((outcome.points_sent, outcome.points_rejected), (1, 3));
+    assert_eq!(exporter.stats().last_remark.as_deref(), Some("too old"));
     let outcome = exporter.push(&payloads()).await;
     assert_eq!((outcome.points_sent, outcome.points_rejected), (4, 0));
 }

@@ -74,7 +74,8 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
         .build()?;
     let result = runtime.block_on(async {
         let agent = Agent::start(launch, loaded, unreadable)?;
-        agent.run().await
+        // The agent is large, and waits in it for as long as it lives.
+        Box::pin(agent.run()).await
     });
     // A push that is still under way must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -120,7 +120,7 @@ fn points(line: &str) -> Vec<String> {
     points
 }
 
-/// JSON may leave out what is empty, and one side does.
+/// JSON may leave out what is empty and write 5 for 5.0, and one side does.
 fn shorten(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -138,7 +138,8 @@ fn shorten(value: &mut Value) {
             });
         }
         Value::Array(items) => items.iter_mut().for_each(shorten),
-        _ => {}
+        Value::Number(number) => *value = number.as_f64().into(),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 

@@ -30,8 +30,7 @@ impl<'a> Account<'a> {
         self.outcome.points_rejected += rejected;
         self.outcome.points_sent += points - rejected;
         if rejected > 0 || !accepted.message.is_empty() {
-            let message = &accepted.message;
-            tracing::warn!(rejected, %message, "the collector took the request with remarks");
+            self.exporter.note_remark(rejected, &accepted.message);
         }
     }
 

@@ -56,6 +56,12 @@ pub enum PushError {
     /// The answer is longer than the protocol allows.
     #[error("the answer is longer than {RESPONSE_BYTES} bytes")]
     ResponseTooLarge,
+    /// A request has no form that the protocol wants.
+    #[error("the request could not be encoded: {reason}")]
+    Encoding {
+        /// What the encoder said.
+        reason: String,
+    },
     /// The answer says success but is not OTLP: something else listens there.
     #[error("the answer is not OTLP ({reason}); is `{endpoint}` a collector?")]
     NotOtlp {
@@ -132,6 +138,8 @@ pub struct ExportStats {
     pub points_held: u64,
     /// The latest error, kept after a success.
     pub last_error: Option<String>,
+    /// What the collector last remarked about a request that it took.
+    pub last_remark: Option<String>,
     /// Whether the latest push failed.
     pub failing: bool,
     /// When a push was last accepted, in nanoseconds since the Unix epoch.

@@ -155,6 +155,7 @@ impl Agent {
                 "points_rejected": stats.points_rejected,
                 "points_dropped": stats.points_dropped,
                 "points_held": stats.points_held,
+                "last_remark": stats.last_remark,
             })
         });
         let file = self.outlets.file_stats().map(|stats| {

@@ -52,6 +52,8 @@ pub(crate) struct Outlets {
     resources: ResourceTemplate,
     encoder: Arc<Encoder>,
     pulling: Option<Arc<Pulling>>,
+    /// A collection on its way to be scraped.
+    publishing: Option<JoinHandle<()>>,
     exporter: Option<Arc<Exporter>>,
     /// For how long a batch of delta points is sent again; `None` with cumulative ones.
     delta_hold: Option<Duration>,
@@ -127,6 +129,7 @@ impl Outlets {
             encoder: Arc::new(Encoder::new(resources.clone(), max_request)),
             resources,
             pulling,
+            publishing: None,
             node,
             exporter,
             delta_hold: delta_hold(config),
@@ -203,9 +206,7 @@ impl Outlets {
             self.show(collection.snapshot());
         }
         let collection = Arc::new(collection);
-        if let Some(pulling) = &self.pulling {
-            pulling.publish(self.resources.clone(), &collection);
-        }
+        self.publish(&collection);
         self.start_push(&collection);
         self.start_write(&collection, own);
     }
@@ -300,6 +301,19 @@ impl Outlets {
             tracing::warn!("the collector did not answer the last push");
         }
         self.finish_write().await;
+    }
+
+    fn publish(&mut self, collection: &Arc<Collection>) {
+        let Some(pulling) = &self.pulling else {
+            return;
+        };
+        // They must not overtake each other.
+        let is_running = |publishing: &JoinHandle<()>| !publishing.is_finished();
+        if self.publishing.as_ref().is_some_and(is_running) {
+            self.skipped += 1;
+            return;
+        }
+        self.publishing = Some(pulling.publish(self.resources.clone(), collection));
     }
 
     fn start_push(&mut self, collection: &Arc<Collection>) {

@@ -42,10 +42,15 @@ impl Pulling {
         self.listen
     }
 
-    /// Shows a collection.
-    pub(crate) fn publish(&self, resources: ResourceTemplate, collection: &Arc<Collection>) {
+    /// Shows a collection once it is written out, which is done beside the loop.
+    pub(crate) fn publish(
+        &self,
+        resources: ResourceTemplate,
+        collection: &Arc<Collection>,
+    ) -> JoinHandle<()> {
         let held = Arc::new(Held(Arc::clone(collection)));
-        self.pull.publish(resources, held);
+        let pull = Arc::clone(&self.pull);
+        tokio::task::spawn_blocking(move || pull.publish(resources, held))
     }
 }
 

@@ -19,6 +19,26 @@ pub(crate) enum Request {
     Ledger {},
     /// Discovered services.
     Services {},
+    /// What would be pushed now.
+    Snapshot {},
+    /// Series of each service against its limit.
+    Series {},
+    /// Route templates in use.
+    Routes {},
+    /// What passed since the watcher asked last.
+    Traffic {
+        /// Tells watchers apart.
+        watcher: u64,
+    },
+    /// Why a process is watched or not.
+    Explain {
+        /// The process.
+        pid: Option<u32>,
+        /// Or those that listen on this port.
+        port: Option<u16>,
+    },
+    /// Reads the configuration again.
+    Reload {},
     /// Probes and their state.
     Probes {},
     /// Switches probes.

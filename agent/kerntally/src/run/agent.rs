@@ -15,10 +15,12 @@ use tokio::time::sleep_until;
 
 use super::Launch;
 use super::hooks::Hooks;
+use super::listings::Watchers;
 use super::outlets::{Display, Outlets};
 use super::report::end_metrics;
 use super::timers::Timers;
 use crate::config::{self, Loaded};
+use crate::control::Request;
 use crate::control::server::{Call, Server};
 use crate::failure::Failure;
 use crate::ledger::Accounts;
@@ -61,6 +63,7 @@ pub(crate) struct Agent {
     pub(super) reload_errors: u64,
     pub(super) lost_before: u64,
     pub(super) degraded: Vec<&'static str>,
+    pub(super) watchers: Watchers,
     series_published: Option<Instant>,
     drain_wait: Duration,
     sweeps: u32,
@@ -112,6 +115,7 @@ impl Agent {
             reload_errors: 0,
             lost_before: 0,
             degraded: Vec::new(),
+            watchers: Watchers::default(),
             series_published: None,
             drain_wait: DRAIN_BUSY,
             sweeps: 0,
@@ -136,7 +140,7 @@ impl Agent {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => self.reload(&mut timers, &mut file),
+                _ = signals.hangup.recv() => drop(self.reload(&mut timers, &mut file)),
                 ready = ring.readable() => {
                     // Cleared before draining: what arrives meanwhile wakes again.
                     ready?.clear_ready();
@@ -150,7 +154,7 @@ impl Agent {
                 _ = timers.sweep.tick() => {
                     self.sweep().await;
                     if file.changed() {
-                        self.reload(&mut timers, &mut file);
+                        drop(self.reload(&mut timers, &mut file));
                     }
                 }
                 _ = timers.collect.tick() => self.collect().await,
@@ -159,7 +163,10 @@ impl Agent {
                     self.outlets.show(&snapshot);
                 }
                 Some((request, reply)) = self.calls.recv() => {
-                    let answer = self.answer(request);
+                    let answer = match request {
+                        Request::Reload {} => self.reload_and_tell(&mut timers, &mut file),
+                        request => self.answer(request),
+                    };
                     // The command may have gone away.
                     drop(reply.send(answer));
                 }

@@ -4,6 +4,7 @@ mod agent;
 mod answers;
 mod destinations;
 mod hooks;
+mod listings;
 mod outlets;
 mod reload;
 mod report;

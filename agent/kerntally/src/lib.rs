@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::ClosedPipe) {
+            if !matches!(failure, Failure::ClosedPipe | Failure::Violations) {
                 output::note(&format!("kerntally: {failure}"));
             }
             failure.code()

@@ -133,6 +133,23 @@ pub(super) fn requests_of(answer: &Value) -> Result<Vec<Read>, Failure> {
         .collect()
 }
 
+/// Red and yellow where a finding begins.
+fn colored(text: &str) -> String {
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let paint = |word: &str, color: u8| {
+                let rest = line.strip_prefix(word)?;
+                Some(format!("\x1b[{color}m{word}\x1b[0m{rest}"))
+            };
+            paint("error ", 31)
+                .or_else(|| paint("warning ", 33))
+                .unwrap_or_else(|| line.to_owned())
+        })
+        .collect();
+    lines.join("\n")
+}
+
 impl Subject {
     fn empty(path: &Path) -> Self {
         Self {
@@ -146,7 +163,11 @@ impl Subject {
     fn show(&self, global: &Global) -> Result<(), Failure> {
         match global.output {
             Format::Json => print_json(&self.to_json()),
-            Format::Text => print(&self.to_text()),
+            Format::Text => {
+                let text = self.to_text();
+                let in_color = global.color.on(&io::stdout());
+                print(&if in_color { colored(&text) } else { text })
+            }
         }
     }
 

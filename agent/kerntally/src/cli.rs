@@ -202,6 +202,9 @@ pub(crate) struct Explain {
     /// The processes that listen on this TCP port
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
+    /// The processes of this pod
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) pod: Option<String>,
 }
 
 /// Commands about routes.

@@ -1,7 +1,7 @@
 //! What can be said about one process without watching it: its sockets, its TLS libraries, and what the rules
 //! make of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,9 @@ use crate::procsource::TICK_NS;
 
 /// Sockets that are listed.
 const SOCKETS: usize = 64;
+
+/// Listening ports that are asked about: a request to the agent has room for so many.
+const PORTS: usize = 256;
 
 /// Beginnings of the names of TLS libraries, with the probe that looks into them.
 const LIBRARIES: [(&str, &str); 4] = [
@@ -90,6 +93,11 @@ impl Inspection {
         Ok(inspection)
     }
 
+    /// Ports that are asked about.
+    pub(crate) fn listed_ports(&self) -> Vec<u16> {
+        self.ports.iter().copied().take(PORTS).collect()
+    }
+
     fn read<T>(&mut self, what: &str, result: Result<T, ProcError>) -> Option<T> {
         result
             .map_err(|error| self.unreadable.push(format!("{what}: {error}")))
@@ -149,19 +157,8 @@ impl Inspection {
         }
     }
 
-    /// The document, with a verdict for each role and port.
-    pub(crate) fn to_json(&self, mut verdict: impl FnMut(u16, Role) -> Verdict) -> Value {
-        let mut verdicts = Vec::new();
-        for role in ROLES {
-            // As a client its own ports mean nothing.
-            let ports: Vec<u16> = match role {
-                Role::Server if !self.ports.is_empty() => self.ports.iter().copied().collect(),
-                _ => vec![0],
-            };
-            for port in ports {
-                verdicts.push(verdict_json(&verdict(port, role), port, role));
-            }
-        }
+    /// The document around what the rules say, as [`verdicts`] has it.
+    pub(crate) fn to_json(&self, verdicts: &[Value]) -> Value {
         let sockets: Vec<_> = self.sockets.iter().map(Socket::to_json).collect();
         let libraries: Vec<_> = self
             .libraries
@@ -217,7 +214,8 @@ fn inodes(process: &Process) -> Result<HashSet<u64>, ProcError> {
         .collect())
 }
 
-/// Processes below `root` that listen on a TCP port.
+/// Processes below `root` that listen on a TCP port. Tables of sockets may be long, and are read once for each
+/// network namespace.
 pub(crate) fn listeners(root: &Path, port: u16) -> Vec<u32> {
     let Ok(directory) = std::fs::read_dir(root) else {
         return Vec::new();
@@ -226,24 +224,47 @@ pub(crate) fn listeners(root: &Path, port: u16) -> Vec<u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     pids.sort_unstable();
-    pids.retain(|pid| listens(root, *pid, port));
+    let mut listening: HashMap<PathBuf, HashSet<u64>> = HashMap::new();
+    pids.retain(|pid| {
+        let dir = root.join(pid.to_string());
+        let Ok(namespace) = std::fs::read_link(dir.join("ns/net")) else {
+            return false;
+        };
+        let Ok(process) = Process::new_with_root(dir) else {
+            return false;
+        };
+        let wanted = listening
+            .entry(namespace)
+            .or_insert_with(|| listening_at(&process, port));
+        !wanted.is_empty() && inodes(&process).is_ok_and(|inodes| !inodes.is_disjoint(wanted))
+    });
     pids
 }
 
-fn listens(root: &Path, pid: u32, port: u16) -> bool {
-    let Ok(process) = Process::new_with_root(root.join(pid.to_string())) else {
-        return false;
-    };
-    let Ok(inodes) = inodes(&process) else {
-        return false;
-    };
+/// Listening sockets of a port in the network namespace of a process.
+fn listening_at(process: &Process, port: u16) -> HashSet<u64> {
     let tables = [process.tcp(), process.tcp6()];
-    !inodes.is_empty()
-        && tables.into_iter().flatten().flatten().any(|entry| {
-            entry.state == TcpState::Listen
-                && entry.local_address.port() == port
-                && inodes.contains(&entry.inode)
-        })
+    let entries = tables.into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+        .map(|entry| entry.inode)
+        .collect()
+}
+
+/// What the rules say of a process that listens on these ports, by role and port.
+pub(crate) fn verdicts(ports: &[u16], mut verdict: impl FnMut(u16, Role) -> Verdict) -> Vec<Value> {
+    let mut verdicts = Vec::new();
+    for role in ROLES {
+        // As a client its own ports mean nothing.
+        let ports = match role {
+            Role::Server if !ports.is_empty() => ports,
+            _ => &[0],
+        };
+        for port in ports {
+            verdicts.push(verdict_json(&verdict(*port, role), *port, role));
+        }
+    }
+    verdicts
 }
 
 fn verdict_json(verdict: &Verdict, port: u16, role: Role) -> Value {
@@ -365,7 +386,10 @@ mod tests {
         assert!(inspection.ports.contains(&port));
         assert_eq!(inspection.unreadable, Vec::<String>::new());
         assert!(listeners(root, port).contains(&own));
-        let document = inspection.to_json(|_, _| Verdict::Exclude(ExcludeReason::Default));
+        let judged = verdicts(&inspection.listed_ports(), |_, _| {
+            Verdict::Exclude(ExcludeReason::Default)
+        });
+        let document = inspection.to_json(&judged);
         assert_eq!(document["pid"], own);
         let ports = document["listens_on"].as_array().unwrap();
         assert!(ports.contains(&json!(port)));

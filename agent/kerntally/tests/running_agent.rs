@@ -210,7 +210,7 @@ mod tests {
                 "reload",
                 json!({ "refused": "k.yaml:5: exporrt: unknown key" }),
             ),
-            ("explain", json!({ "failed": "no process 4711" })),
+            ("series", json!({ "failed": "the agent is stopping" })),
             ("ledger", json!({ "nonsense": 1 })),
         ]);
         let (code, _, err) = agent.run(&["config", "reload"]);
@@ -218,11 +218,40 @@ mod tests {
             (code, err.trim_end()),
             (2, "kerntally: k.yaml:5: exporrt: unknown key")
         );
-        let (code, _, err) = agent.run(&["explain", "--pid", "4711"]);
-        assert_eq!((code, err.trim_end()), (1, "kerntally: no process 4711"));
+        let (code, _, err) = agent.run(&["series"]);
+        assert_eq!(
+            (code, err.trim_end()),
+            (1, "kerntally: the agent is stopping")
+        );
         assert_eq!(agent.run(&["ledger"]).0, 1);
         assert_eq!(agent.run(&["explain"]).0, 2);
         assert_eq!(agent.run(&["explain", "--pid", "1", "--port", "2"]).0, 2);
+    }
+
+    #[test]
+    fn processes_are_explained_by_number_and_by_port() {
+        let verdicts = ok(
+            json!({ "verdicts": [{ "role": "server", "port": 1, "watched": false,
+            "reason": "discovery.default_exclude" }] }),
+        );
+        let agent = FakeAgent::new(&[("explain", verdicts)]);
+        let own = std::process::id().to_string();
+        let document = agent.json(&["explain", "--pid", &own]);
+        assert_eq!(document["processes"][0]["pid"], std::process::id());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let (code, out, err) = agent.run(&["explain", "--port", &port]);
+        assert_eq!(code, 0, "{err}");
+        assert!(out.starts_with(&format!("pid {own} ")), "{out}");
+        assert!(
+            out.contains("as server on port 1: not watched: discovery.default_exclude"),
+            "{out}"
+        );
+        let (code, _, err) = agent.run(&["explain", "--pid", "4194305"]);
+        assert_eq!((code, err.trim_end()), (1, "kerntally: no process 4194305"));
+        drop(listener);
+        assert_eq!(agent.run(&["explain", "--port", &port]).0, 1);
+        assert_eq!(agent.run(&["explain", "--pod", "shop/api-0"]).0, 2);
     }
 
     #[test]

@@ -74,7 +74,8 @@ fn of_process(global: &Global, loaded: &Loaded, pid: u32) -> Result<(), Failure>
         };
         rules.verdict(&candidate, role)
     };
-    let document = json!({ "process": inspection.to_json(verdict) });
+    let verdicts = inspection::verdicts(&inspection.listed_ports(), verdict);
+    let document = json!({ "process": inspection.to_json(&verdicts) });
     match global.output {
         Format::Json => print_json(&document),
         Format::Text => print(&inspection::render(&document["process"])),

@@ -1,16 +1,18 @@
 //! Commands that list what the running agent has: series, routes, processes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use kerntally_pipeline::route::PatternSet;
 use serde_json::{Value, json};
 
-use super::running::{ask_and_show, text};
+use super::running::{ask_and_show, show, text};
 use super::socket;
 use crate::cli::{Explain, Global, RoutesCommand};
+use crate::config;
 use crate::control::{Request, client};
 use crate::failure::Failure;
-use crate::inspection;
+use crate::inspection::{self, Inspection, listeners};
 use crate::output::{Format, print, print_json};
 
 /// Patterns that are suggested.
@@ -39,15 +41,42 @@ pub(crate) fn routes(global: &Global, command: Option<&RoutesCommand>) -> Result
 
 /// `kerntally explain`
 pub(crate) fn explain(global: &Global, arguments: &Explain) -> Result<(), Failure> {
-    let request = Request::Explain {
-        pid: arguments.pid,
-        port: arguments.port,
+    if arguments.pod.is_some() {
+        return Err(Failure::usage("--pod is not built in this version"));
+    }
+    let socket = socket(global)?;
+    let host = config::load(&config::sources(global, &[]))?.config.host;
+    let pids = match (arguments.pid, arguments.port) {
+        (Some(pid), _) => vec![pid],
+        (None, port) => listeners_or_none(&host.proc, port.unwrap_or_default())?,
     };
-    ask_and_show(global, &request, |document| {
+    let mut processes = Vec::new();
+    for pid in pids {
+        let inspection = Inspection::of(&host.proc, pid).map_err(anyhow::Error::from)?;
+        let request = Request::Explain {
+            tgid: inspection.process.tgid,
+            start_ns: inspection.process.start_ns,
+            ports: inspection.listed_ports(),
+        };
+        let answer = client::ask(&socket, &request)?;
+        let verdicts = answer["verdicts"].as_array().cloned().unwrap_or_default();
+        processes.push(inspection.to_json(&verdicts));
+    }
+    show(global, &json!({ "processes": processes }), |document| {
         let processes = document["processes"].as_array().into_iter().flatten();
         let rendered: Vec<_> = processes.map(inspection::render).collect();
         rendered.join("\n")
     })
+}
+
+fn listeners_or_none(root: &Path, port: u16) -> Result<Vec<u32>, Failure> {
+    let pids = listeners(root, port);
+    if pids.is_empty() {
+        return Err(Failure::failed(format!(
+            "no process listens on port {port}, or its files may not be read"
+        )));
+    }
+    Ok(pids)
 }
 
 fn service_of(row: &Value, key: &str) -> String {
@@ -210,7 +239,7 @@ fn to_yaml(suggestions: &[Suggestion]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Sources};
+    use crate::config::Sources;
 
     fn routes() -> Value {
         let row = |service: &str, template: &str, source: &str, exchanges: u64| {

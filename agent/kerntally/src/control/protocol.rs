@@ -32,10 +32,12 @@ pub(crate) enum Request {
     },
     /// Why a process is watched or not.
     Explain {
-        /// The process.
-        pid: Option<u32>,
-        /// Or those that listen on this port.
-        port: Option<u16>,
+        /// Its number.
+        tgid: u32,
+        /// When it started, in nanoseconds since boot.
+        start_ns: u64,
+        /// Ports it listens on.
+        ports: Vec<u16>,
     },
     /// Reads the configuration again.
     Reload {},

@@ -1,5 +1,6 @@
 //! What the agent answers on its control socket.
 
+use kerntally_model::ProcessKey;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
@@ -22,7 +23,11 @@ impl Agent {
             Request::Series {} => self.series(),
             Request::Routes {} => self.routes(),
             Request::Traffic { watcher } => self.traffic(watcher),
-            Request::Explain { pid, port } => self.explain(pid, port),
+            Request::Explain {
+                tgid,
+                start_ns,
+                ports,
+            } => self.explain(ProcessKey { tgid, start_ns }, &ports),
             // The loop answers it: its timers change with the configuration.
             Request::Reload {} => Answer::Failed("cannot reload here".to_owned()),
             Request::Probes {} => Answer::Ok(with_schema(&self.probe_states())),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kerntally_model::{AttributeValue, Snapshot, Workload};
+use kerntally_model::{AttributeValue, ProcessKey, Snapshot, Workload};
 use kerntally_pipeline::route::RouteSource;
 use kerntally_pipeline::traffic::{Traffic, TrafficRow};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::agent::Agent;
 use crate::clock;
 use crate::control::Answer;
-use crate::inspection::{Inspection, listeners};
+use crate::inspection::verdicts;
 use crate::ledger::role_name;
 use crate::output::with_schema;
 
@@ -132,32 +132,13 @@ impl Agent {
         Answer::Ok(with_schema(&json!({ "traffic": rows })))
     }
 
-    /// Why processes are watched or not, by the configuration in force.
-    pub(super) fn explain(&mut self, pid: Option<u32>, port: Option<u16>) -> Answer {
-        let root = self.loaded.config.host.proc.clone();
-        let pids = match (pid, port) {
-            (Some(pid), _) => vec![pid],
-            (None, Some(port)) => listeners(&root, port),
-            (None, None) => return Answer::Refused("expected a pid or a port".to_owned()),
-        };
-        if pids.is_empty() {
-            let port = port.unwrap_or_default();
-            return Answer::Failed(format!(
-                "no process listens on port {port}, or its files may not be read"
-            ));
-        }
-        let mut processes = Vec::new();
-        for pid in pids {
-            match Inspection::of(&root, pid) {
-                Ok(inspection) => processes.push(inspection.to_json(|port, role| {
-                    self.pipeline
-                        .explain(inspection.process, port, role)
-                        .verdict
-                })),
-                Err(error) => return Answer::Failed(error.to_string()),
-            }
-        }
-        Answer::Ok(with_schema(&json!({ "processes": processes })))
+    /// What the configuration in force says of a process. The command has looked it up: that may take long, and
+    /// must not hold up the loop.
+    pub(super) fn explain(&mut self, process: ProcessKey, ports: &[u16]) -> Answer {
+        let verdicts = verdicts(ports, |port, role| {
+            self.pipeline.explain(process, port, role).verdict
+        });
+        Answer::Ok(with_schema(&json!({ "verdicts": verdicts })))
     }
 }
 

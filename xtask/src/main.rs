@@ -9,6 +9,7 @@
 
 mod build;
 mod command;
+mod docs;
 mod gate;
 mod image;
 mod linker;
@@ -57,6 +58,8 @@ enum Task {
     Vm(vm::Choice),
     /// Check the dependency rule, sizes and wording
     CheckStyle,
+    /// Write the documentation that follows from declarations in the code: docs/metrics.md
+    Docs,
     /// Write a container image as an OCI archive, without a container engine
     Image(image::Choice),
 }
@@ -80,6 +83,7 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Test { all } => Ok(gate::run(&workspace, *all)),
         Task::Vm(choice) => vm::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),
+        Task::Docs => docs::write(&workspace).map(|()| ExitCode::SUCCESS),
         Task::Image(choice) => image::run(&workspace, choice).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -4,7 +4,10 @@ mod quantile;
 
 use std::collections::BTreeMap;
 
-use kerntally_model::{Attribute, AttributeValue, Instrument, Point, PointValue, Role, Snapshot};
+use kerntally_model::{
+    Attribute, AttributeValue, Instrument, InstrumentSnapshot, Point, PointValue, Role, Snapshot,
+    Temporality,
+};
 use serde::Serialize;
 
 use crate::semconv::attribute;
@@ -32,11 +35,11 @@ pub struct RowKey {
 pub struct TableRow {
     /// What it is about.
     pub key: RowKey,
-    /// Exchanges since the series began.
+    /// Exchanges since the series, or with delta points the window, began.
     pub count: u64,
     /// Of these with an `error.type`.
     pub errors: u64,
-    /// Exchanges a second since the previous snapshot; `None` at the first.
+    /// Exchanges a second since the previous snapshot, or in the window; `None` at the first.
     pub rate: Option<f64>,
     /// Median in seconds.
     pub p50: Option<f64>,
@@ -58,6 +61,8 @@ struct Group {
     count: u64,
     errors: u64,
     distribution: Distribution,
+    /// Length of the window that the counts are of, if they are of one.
+    window: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -84,11 +89,11 @@ impl Table {
             .iter()
             .map(|(key, group)| {
                 let before = self.previous.get(key).copied().unwrap_or(0);
-                row(
-                    key,
-                    group,
-                    elapsed.map(|seconds| rate(group.count, before, seconds)),
-                )
+                let rate = match group.window {
+                    Some(seconds) => Some(rate(group.count, 0, seconds)),
+                    None => elapsed.map(|seconds| rate(group.count, before, seconds)),
+                };
+                row(key, group, rate)
             })
             .collect();
         rows.sort_by(|a, b| {
@@ -153,9 +158,11 @@ fn group(snapshot: &Snapshot) -> BTreeMap<RowKey, Group> {
     let mut groups: BTreeMap<RowKey, Group> = BTreeMap::new();
     for workload in &snapshot.workloads {
         for instrument in &workload.instruments {
-            let role = role_of(instrument.instrument);
+            let Some(role) = role_of(instrument.instrument) else {
+                continue;
+            };
             for point in &instrument.points {
-                let PointValue::Exponential(histogram) = &point.value else {
+                let Some(count) = count_of(&point.value) else {
                     continue;
                 };
                 let service = workload.workload.name.clone();
@@ -165,15 +172,43 @@ fn group(snapshot: &Snapshot) -> BTreeMap<RowKey, Group> {
                     route: route_of(point, role),
                 };
                 let group = groups.entry(key).or_default();
-                group.count += histogram.count;
+                group.count += count;
                 if text(&point.attributes, attribute::ERROR_TYPE).is_some() {
-                    group.errors += histogram.count;
+                    group.errors += count;
                 }
-                group.distribution.add(histogram);
+                group.distribution.add(&point.value, seconds_in(instrument));
+                if instrument.temporality == Temporality::Delta {
+                    let window =
+                        seconds_between(Some(point.start_unix_ns), Some(point.time_unix_ns));
+                    group.window = group.window.or(window);
+                }
             }
         }
     }
     groups
+}
+
+fn count_of(value: &PointValue) -> Option<u64> {
+    match value {
+        PointValue::Exponential(histogram) => Some(histogram.count),
+        PointValue::Explicit(histogram) => Some(histogram.count),
+        PointValue::UpDown(_) | PointValue::NoRecordedValue => None,
+    }
+}
+
+/// What one of an instrument's unit is in seconds: a view may have changed it.
+fn seconds_in(instrument: &InstrumentSnapshot) -> f64 {
+    let unit = instrument
+        .renamed
+        .as_ref()
+        .map_or("s", |renamed| renamed.unit.as_ref());
+    match unit {
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "min" => 60.0,
+        _ => 1.0,
+    }
 }
 
 fn row(key: &RowKey, group: &Group, rate: Option<f64>) -> TableRow {
@@ -188,10 +223,12 @@ fn row(key: &RowKey, group: &Group, rate: Option<f64>) -> TableRow {
     }
 }
 
-fn role_of(instrument: Instrument) -> Role {
+/// Side whose durations an instrument measures.
+fn role_of(instrument: Instrument) -> Option<Role> {
     match instrument {
-        Instrument::HttpServerRequestDuration => Role::Server,
-        Instrument::HttpClientRequestDuration => Role::Client,
+        Instrument::HttpServerRequestDuration => Some(Role::Server),
+        Instrument::HttpClientRequestDuration => Some(Role::Client),
+        Instrument::HttpServerActiveRequests => None,
     }
 }
 

@@ -72,6 +72,8 @@ pub struct FileStats {
     pub rotations: u64,
     /// The latest error, kept after a success.
     pub last_error: Option<String>,
+    /// Whether the latest line could not be written.
+    pub failing: bool,
 }
 
 /// A file, a pipe or standard output that lines are appended to. Blocks: not for async tasks.
@@ -117,9 +119,11 @@ impl FileSink {
             if let Err(error) = self.append_one(request) {
                 self.stats.dropped += (requests.len() - index) as u64;
                 self.stats.last_error = Some(with_source(&error));
+                self.stats.failing = true;
                 return Err(error);
             }
             self.stats.lines += 1;
+            self.stats.failing = false;
         }
         Ok(())
     }

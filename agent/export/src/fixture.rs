@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use kerntally_model::{
     Attribute, AttributeValue, ExponentialHistogram, Instrument, InstrumentSnapshot, NameSource,
-    Point, PointValue, Snapshot, Workload, WorkloadSnapshot,
+    Point, PointValue, Snapshot, Temporality, Workload, WorkloadSnapshot,
 };
 
-use crate::resource::{Node, NodeIdSource, ResourceTemplate};
+use crate::resource::{Identity, Node, NodeIdSource, ResourceTemplate};
 
 pub(crate) const START_UNIX_NS: u64 = 1_700_000_000_000_000_001;
 pub(crate) const TIME_UNIX_NS: u64 = 1_700_000_015_000_000_002;
@@ -21,7 +21,7 @@ pub(crate) fn node() -> Node {
 }
 
 pub(crate) fn template() -> ResourceTemplate {
-    ResourceTemplate::new(node(), [])
+    ResourceTemplate::new(node(), Identity::Node, [])
 }
 
 pub(crate) fn workload(name: &str) -> Workload {
@@ -36,7 +36,7 @@ pub(crate) fn workload(name: &str) -> Workload {
 }
 
 pub(crate) fn text(key: &'static str, value: &str) -> Attribute {
-    (key, AttributeValue::Text(value.into()))
+    (key.into(), AttributeValue::Text(value.into()))
 }
 
 pub(crate) fn histogram() -> ExponentialHistogram {
@@ -58,14 +58,24 @@ pub(crate) fn point(attributes: Vec<Attribute>, value: PointValue) -> Point {
         start_unix_ns: START_UNIX_NS,
         time_unix_ns: TIME_UNIX_NS,
         value,
+        exemplars: Vec::new(),
+    }
+}
+
+/// Of the instrument's own name, cumulative.
+pub(crate) fn measured(instrument: Instrument, points: Vec<Point>) -> InstrumentSnapshot {
+    InstrumentSnapshot {
+        instrument,
+        renamed: None,
+        temporality: Temporality::Cumulative,
+        points,
     }
 }
 
 pub(crate) fn server_points(workload: Workload, points: Vec<Point>) -> WorkloadSnapshot {
-    let instrument = Instrument::HttpServerRequestDuration;
     WorkloadSnapshot {
         workload: Arc::new(workload),
-        instruments: vec![InstrumentSnapshot { instrument, points }],
+        instruments: vec![measured(Instrument::HttpServerRequestDuration, points)],
     }
 }
 
@@ -73,10 +83,13 @@ pub(crate) fn server_points(workload: Workload, points: Vec<Point>) -> WorkloadS
 pub(crate) fn snapshot() -> Snapshot {
     let get = vec![
         text("http.request.method", "GET"),
-        ("http.response.status_code", AttributeValue::Integer(200)),
+        (
+            "http.response.status_code".into(),
+            AttributeValue::Integer(200),
+        ),
         text("http.route", "/users/{id}"),
     ];
-    let overflow = vec![("otel.metric.overflow", AttributeValue::Boolean(true))];
+    let overflow = vec![("otel.metric.overflow".into(), AttributeValue::Boolean(true))];
     let mut api = server_points(
         workload("api"),
         vec![
@@ -87,12 +100,12 @@ pub(crate) fn snapshot() -> Snapshot {
     let peer = vec![
         text("error.type", "503"),
         text("server.address", "db.internal"),
-        ("server.port", AttributeValue::Integer(8080)),
+        ("server.port".into(), AttributeValue::Integer(8080)),
     ];
-    api.instruments.push(InstrumentSnapshot {
-        instrument: Instrument::HttpClientRequestDuration,
-        points: vec![point(peer, PointValue::Exponential(histogram()))],
-    });
+    api.instruments.push(measured(
+        Instrument::HttpClientRequestDuration,
+        vec![point(peer, PointValue::Exponential(histogram()))],
+    ));
     let worker = server_points(
         workload("worker"),
         vec![point(Vec::new(), PointValue::Exponential(histogram()))],

@@ -1,8 +1,10 @@
-//! Stage 7: a snapshot goes in; OTLP by gRPC or HTTP, OTLP lines in a file and a table on the terminal come out.
+//! Stage 7: a snapshot goes in; OTLP by gRPC or HTTP, OTLP lines in a file, a page for
+//! Prometheus and a table on the terminal come out.
 //!
 //! This is the only crate that knows OpenTelemetry's own crates; the agent's own health leaves through their SDK.
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
 #[cfg(test)]
 mod collector;
 pub mod console;
@@ -13,6 +15,7 @@ pub mod file;
 mod fixture;
 pub mod measure;
 pub mod otlpjson;
+pub mod pull;
 pub mod push;
 pub mod resource;
 pub mod selfmetrics;

@@ -96,21 +96,41 @@ pub enum AttributesError {
     },
 }
 
+/// Whether streams of different nodes, and of different versions on one, have a name of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// `service.instance.id` is of the service, its version and the node.
+    #[default]
+    Node,
+    /// There is no `service.instance.id`: whoever adds up the points takes care of who they are from. Delta points
+    /// only, as the totals of two writers cannot be told from resets.
+    None,
+}
+
 /// What the resources of all workloads of one node have in common.
 #[derive(Clone, Debug)]
 pub struct ResourceTemplate {
     node: Node,
+    identity: Identity,
     base: Vec<(String, String)>,
 }
 
 impl ResourceTemplate {
     /// `base` lies under every workload's own attributes; its `service.*` are left out, later items win.
-    pub fn new(node: Node, base: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub fn new(
+        node: Node,
+        identity: Identity,
+        base: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
         let base = base
             .into_iter()
             .filter(|(key, _)| !key.starts_with(names::SERVICE_PREFIX))
             .collect();
-        Self { node, base }
+        Self {
+            node,
+            identity,
+            base,
+        }
     }
 
     /// The resource of one workload, its attributes sorted by key.
@@ -144,19 +164,28 @@ impl ResourceTemplate {
             }
         }
         all.insert(names::SERVICE_NAME.to_owned(), workload.name.clone());
-        let instance = instance_id(
-            &self.node.id,
-            [
-                all.get(names::SERVICE_NAMESPACE).map(String::as_str),
-                Some(&workload.name),
-                all.get(names::SERVICE_VERSION).map(String::as_str),
-                all.get(names::DEPLOYMENT_ENVIRONMENT_NAME)
-                    .map(String::as_str),
-            ],
-        );
-        all.insert(names::SERVICE_INSTANCE_ID.to_owned(), instance.to_string());
+        match self.identity {
+            Identity::Node => {
+                let instance = self.instance_id(&all).to_string();
+                all.insert(names::SERVICE_INSTANCE_ID.to_owned(), instance);
+            }
+            Identity::None => {
+                all.remove(names::SERVICE_INSTANCE_ID);
+            }
+        }
         all.extend(telemetry_attributes().map(|(key, value)| (key.to_owned(), value.to_owned())));
         all
+    }
+
+    fn instance_id(&self, attributes: &BTreeMap<String, String>) -> Uuid {
+        let service = [
+            names::SERVICE_NAMESPACE,
+            names::SERVICE_NAME,
+            names::SERVICE_VERSION,
+            names::DEPLOYMENT_ENVIRONMENT_NAME,
+        ]
+        .map(|key| attributes.get(key).map(String::as_str));
+        instance_id(&self.node.id, service)
     }
 }
 

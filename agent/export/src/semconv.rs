@@ -10,16 +10,118 @@ pub const SCOPE_NAME: &str = "kerntally/http";
 /// Instruments about HTTP.
 /// <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>
 pub mod metric {
+    use kerntally_model::Instrument;
+
+    use super::attribute;
+
     /// Duration of HTTP server requests.
     pub const HTTP_SERVER_REQUEST_DURATION: &str = "http.server.request.duration";
-    /// Description of [`HTTP_SERVER_REQUEST_DURATION`].
-    pub const HTTP_SERVER_REQUEST_DURATION_TEXT: &str = "Duration of HTTP server requests.";
     /// Duration of HTTP client requests.
     pub const HTTP_CLIENT_REQUEST_DURATION: &str = "http.client.request.duration";
-    /// Description of [`HTTP_CLIENT_REQUEST_DURATION`].
-    pub const HTTP_CLIENT_REQUEST_DURATION_TEXT: &str = "Duration of HTTP client requests.";
-    /// Unit of durations, as UCUM writes it.
-    pub const SECONDS: &str = "s";
+    /// Number of active HTTP server requests.
+    pub const HTTP_SERVER_ACTIVE_REQUESTS: &str = "http.server.active_requests";
+
+    /// Kind of an instrument.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Kind {
+        /// A distribution.
+        Histogram,
+        /// A number that goes up and down.
+        UpDownCounter,
+    }
+
+    /// What the conventions ask of an attribute.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Level {
+        /// `required`
+        Required,
+        /// `conditionally required`; the condition.
+        Conditional(&'static str),
+        /// `recommended`
+        Recommended,
+        /// `opt-in`: there only if the configuration lists it.
+        OptIn,
+    }
+
+    /// An instrument as the conventions declare it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Declaration {
+        /// Name.
+        pub name: &'static str,
+        /// Kind.
+        pub kind: Kind,
+        /// Unit, as UCUM writes it.
+        pub unit: &'static str,
+        /// Description.
+        pub description: &'static str,
+        /// Attributes it may have.
+        pub attributes: &'static [(&'static str, Level)],
+    }
+
+    /// Every instrument about HTTP.
+    pub const ALL: [Instrument; 3] = [
+        Instrument::HttpServerRequestDuration,
+        Instrument::HttpClientRequestDuration,
+        Instrument::HttpServerActiveRequests,
+    ];
+
+    const IF_RECEIVED: Level = Level::Conditional("if one was sent or received");
+    const IF_ERROR: Level = Level::Conditional("if the request ended with an error");
+
+    const SERVER_DURATION: Declaration = Declaration {
+        name: HTTP_SERVER_REQUEST_DURATION,
+        kind: Kind::Histogram,
+        unit: "s",
+        description: "Duration of HTTP server requests.",
+        attributes: &[
+            (attribute::HTTP_REQUEST_METHOD, Level::Required),
+            (attribute::URL_SCHEME, Level::Required),
+            (
+                attribute::HTTP_ROUTE,
+                Level::Conditional("if there is a template"),
+            ),
+            (attribute::HTTP_RESPONSE_STATUS_CODE, IF_RECEIVED),
+            (attribute::ERROR_TYPE, IF_ERROR),
+            (attribute::NETWORK_PROTOCOL_VERSION, Level::Recommended),
+        ],
+    };
+
+    const CLIENT_DURATION: Declaration = Declaration {
+        name: HTTP_CLIENT_REQUEST_DURATION,
+        kind: Kind::Histogram,
+        unit: "s",
+        description: "Duration of HTTP client requests.",
+        attributes: &[
+            (attribute::HTTP_REQUEST_METHOD, Level::Required),
+            (attribute::SERVER_ADDRESS, Level::Required),
+            (attribute::SERVER_PORT, Level::Required),
+            (attribute::HTTP_RESPONSE_STATUS_CODE, IF_RECEIVED),
+            (attribute::ERROR_TYPE, IF_ERROR),
+            (attribute::NETWORK_PROTOCOL_VERSION, Level::Recommended),
+            (attribute::URL_SCHEME, Level::OptIn),
+            (attribute::URL_TEMPLATE, Level::OptIn),
+        ],
+    };
+
+    const SERVER_ACTIVE: Declaration = Declaration {
+        name: HTTP_SERVER_ACTIVE_REQUESTS,
+        kind: Kind::UpDownCounter,
+        unit: "{request}",
+        description: "Number of active HTTP server requests.",
+        attributes: &[
+            (attribute::HTTP_REQUEST_METHOD, Level::Required),
+            (attribute::URL_SCHEME, Level::Required),
+        ],
+    };
+
+    /// The declaration of an instrument.
+    pub const fn declaration(instrument: Instrument) -> Declaration {
+        match instrument {
+            Instrument::HttpServerRequestDuration => SERVER_DURATION,
+            Instrument::HttpClientRequestDuration => CLIENT_DURATION,
+            Instrument::HttpServerActiveRequests => SERVER_ACTIVE,
+        }
+    }
 }
 
 /// Attributes of points.
@@ -47,6 +149,8 @@ pub mod attribute {
     pub const URL_SCHEME: &str = "url.scheme";
     /// Template of the path, on clients.
     pub const URL_TEMPLATE: &str = "url.template";
+    /// Class of the status code, such as `5xx`, in its place with `status: class`; of no convention.
+    pub const HTTP_RESPONSE_STATUS_CLASS: &str = "http.response.status_class";
     /// Marks the series that takes what is past a limit.
     /// <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute>
     pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";

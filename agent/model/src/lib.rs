@@ -8,8 +8,8 @@ mod workload;
 
 pub use exchange::{EndReason, Exchange, HttpVersion, ProcessKey, Role, Scheme, SocketKey, Target};
 pub use snapshot::{
-    Attribute, AttributeValue, ExponentialHistogram, Instrument, InstrumentSnapshot, Point,
-    PointValue, Snapshot, WorkloadSnapshot,
+    Attribute, AttributeValue, Exemplar, ExplicitHistogram, ExponentialHistogram, Instrument,
+    InstrumentSnapshot, MetricName, Point, PointValue, Snapshot, Temporality, WorkloadSnapshot,
 };
 pub use time::Time;
 pub use workload::{NameSource, Workload};

@@ -1,4 +1,4 @@
-//! Cost of one exchange from the kernel's record to its series, in the steady state.
+//! Cost of one exchange in the steady state: from the kernel's record, and from the exchange, to its series.
 #![allow(missing_docs, reason = "made by the macros of the harness")]
 
 #[path = "../tests/support/mod.rs"]
@@ -9,27 +9,71 @@ use kerntally_pipeline::Config;
 
 use support::{Sample, at, pipeline};
 
+/// Exchanges of 200 series: statuses by routes.
+fn two_hundred_series() -> Vec<Sample> {
+    let routes = [
+        "/users/17/posts?page=2",
+        "/healthz",
+        "/cart/items",
+        "/a/b/c/d",
+        "/orders/9f8e7d6c",
+    ];
+    let statuses = 200..240;
+    let of_status = |status| routes.map(|route| Sample::server(route, status));
+    statuses.flat_map(of_status).collect()
+}
+
 fn record_to_series(criterion: &mut Criterion) {
     let cases = [
         (
             "server, learnt route",
-            Sample::server("/users/17/posts?page=2", 200),
+            vec![Sample::server("/users/17/posts?page=2", 200)],
         ),
-        ("server, wildcard", Sample::server("/unknown/thing", 404)),
-        ("client", Sample::client("/api/v1/items/9", 200)),
+        (
+            "server, wildcard",
+            vec![Sample::server("/unknown/thing", 404)],
+        ),
+        (
+            "server, sampled",
+            vec![Sample::server("/", 200).with_head(
+                "GET /users/17/posts HTTP/1.1\r\nHost: shop\r\n\
+                 traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n",
+            )],
+        ),
+        ("server, 200 series", two_hundred_series()),
+        ("client", vec![Sample::client("/api/v1/items/9", 200)]),
         (
             "excluded",
-            Sample {
+            vec![Sample {
                 tgid: 3,
                 ..Sample::server("/metrics", 200)
-            },
+            }],
         ),
     ];
     let mut group = criterion.benchmark_group("record to series");
-    for (name, sample) in cases {
+    for (name, samples) in &cases {
         let mut pipeline = pipeline(&Config::default());
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| sample.send(&mut pipeline, at(1)));
+        let mut next = samples.iter().cycle();
+        group.bench_function(*name, |bencher| {
+            bencher.iter(|| next.next().map(|sample| sample.send(&mut pipeline, at(1))));
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("exchange to series");
+    for (name, samples) in &cases {
+        let mut pipeline = pipeline(&Config::default());
+        let records: Vec<_> = samples.iter().map(Sample::record).collect();
+        let exchanges: Vec<_> = samples
+            .iter()
+            .zip(&records)
+            .map(|(sample, record)| sample.exchange(record))
+            .collect();
+        let mut next = exchanges.iter().cycle();
+        group.bench_function(*name, |bencher| {
+            bencher.iter(|| {
+                next.next()
+                    .map(|exchange| pipeline.on_exchange(exchange, at(1)))
+            });
         });
     }
     group.finish();

@@ -1,15 +1,18 @@
 //! What the pipeline is told: plain types, already parsed; where they come from is the binary's matter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kerntally_model::Instrument;
 
-use crate::aggregate::AttributeSet;
+use crate::aggregate::{ADVISED_BOUNDARIES, AttributeSet};
 use crate::attribute::Selector;
+use crate::exemplar::ExemplarConfig;
 use crate::route::PatternSet;
+use crate::view::View;
 
 /// Everything that stages 4 to 6 can be told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Who is watched.
     pub discovery: Discovery,
@@ -19,35 +22,24 @@ pub struct Config {
     pub services: Vec<ServiceRule>,
     /// Routes of services that have no rules of their own.
     pub routes: RouteConfig,
-    /// Attributes of `http.server.request.duration`.
-    pub server_attributes: AttributeSet,
-    /// Attributes of `http.client.request.duration`.
-    pub client_attributes: AttributeSet,
+    /// Attributes by instrument.
+    pub attributes: AllowLists,
     /// Methods that are not `_OTHER`; empty means those of the semantic conventions.
     pub known_methods: Vec<String>,
     /// How statuses are told.
     pub status: StatusMode,
+    /// Kind of histograms.
+    pub histogram: HistogramKind,
+    /// What is emitted otherwise; the first that matches wins.
+    pub views: Vec<View>,
+    /// What points cover.
+    pub temporality: TemporalityPreference,
     /// Bounds on what is kept.
     pub cardinality: Cardinality,
+    /// Exemplars of services that have no rules of their own.
+    pub exemplars: ExemplarConfig,
     /// Names of resource attributes taken from processes' environments beside the four standing ones.
     pub resource_allow: Vec<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            discovery: Discovery::default(),
-            sides: Sides::default(),
-            services: Vec::new(),
-            routes: RouteConfig::default(),
-            server_attributes: AttributeSet::default_of(Instrument::HttpServerRequestDuration),
-            client_attributes: AttributeSet::default_of(Instrument::HttpClientRequestDuration),
-            known_methods: Vec::new(),
-            status: StatusMode::default(),
-            cardinality: Cardinality::default(),
-            resource_allow: Vec::new(),
-        }
-    }
 }
 
 /// Who is watched. Within a selector all keys hold, between selectors any.
@@ -106,6 +98,12 @@ pub struct ServiceRule {
     pub routes: Option<RouteConfig>,
     /// Replaces [`Config::status`].
     pub status: Option<StatusMode>,
+    /// Replaces [`Config::exemplars`].
+    pub exemplars: Option<ExemplarConfig>,
+    /// Replaces [`Config::attributes`].
+    pub allow: Option<AllowLists>,
+    /// Replaces [`Config::histogram`].
+    pub histogram: Option<HistogramKind>,
     /// Replaces [`Cardinality::per_service`].
     pub per_service: Option<usize>,
     /// Replaces [`Cardinality::hosts_per_service`].
@@ -146,6 +144,68 @@ pub enum Unmatched {
     Wildcard,
     /// No route attribute.
     Absent,
+}
+
+/// Attributes of the points, by instrument: what is not listed is not emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowLists {
+    /// `http.server.request.duration`
+    pub server: AttributeSet,
+    /// `http.client.request.duration`
+    pub client: AttributeSet,
+    /// `http.server.active_requests`, which is emitted only when it is listed.
+    pub active: Option<AttributeSet>,
+}
+
+impl Default for AllowLists {
+    fn default() -> Self {
+        Self {
+            server: AttributeSet::default_of(Instrument::HttpServerRequestDuration),
+            client: AttributeSet::default_of(Instrument::HttpClientRequestDuration),
+            active: None,
+        }
+    }
+}
+
+impl AllowLists {
+    /// The list of an instrument; `None` if it is not emitted.
+    pub const fn of(&self, instrument: Instrument) -> Option<AttributeSet> {
+        match instrument {
+            Instrument::HttpServerRequestDuration => Some(self.server),
+            Instrument::HttpClientRequestDuration => Some(self.client),
+            Instrument::HttpServerActiveRequests => self.active,
+        }
+    }
+}
+
+/// Kind of histograms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramKind {
+    /// Of given boundaries, in place of base-2 exponential ones.
+    pub is_explicit: bool,
+    /// The boundaries in seconds, ascending.
+    pub boundaries: Arc<[f64]>,
+}
+
+impl Default for HistogramKind {
+    fn default() -> Self {
+        Self {
+            is_explicit: false,
+            boundaries: ADVISED_BOUNDARIES.into(),
+        }
+    }
+}
+
+/// What points cover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TemporalityPreference {
+    /// Everything since the series began.
+    #[default]
+    Cumulative,
+    /// What is new since the collection before; what goes up and down stays cumulative.
+    Delta,
+    /// What takes the least memory: the same as delta for the instruments that there are.
+    LowMemory,
 }
 
 /// How a status is told.

@@ -1,20 +1,20 @@
 //! What a series is told apart by, read off one exchange.
 
-use std::sync::Arc;
-
-use kerntally_model::{Exchange, Instrument, Role, Scheme, Time};
+use kerntally_model::{Exchange, Role, Scheme, Time};
 use kerntally_wire::{Address, Authority, TargetForm};
 
-use crate::aggregate::{AttributeName, AttributeSet, ErrorKey, SeriesKey, StatusKey, Values};
-use crate::config::StatusMode;
+use crate::aggregate::{
+    AttributeName, AttributeSet, ErrorKey, Facts, Methods, Recipe, StatusKey, Values,
+};
 use crate::route::{Question, Route, RouteId};
-use crate::services::{OTHER, Service};
+use crate::services::Service;
 
-/// What had to be interned.
+/// Numbers of what had to be interned; 0 is absent.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Detail {
-    pub(crate) route: Option<(RouteId, Arc<str>)>,
-    pub(crate) address: Option<(u32, Arc<str>)>,
-    pub(crate) port: Option<u16>,
+    pub(crate) route: u32,
+    pub(crate) address: u32,
+    pub(crate) port: u16,
 }
 
 /// Routes an exchange and interns its server address; `None` if its route is ignored.
@@ -24,11 +24,7 @@ pub(crate) fn detail(
     listed: AttributeSet,
     now: Time,
 ) -> Option<Detail> {
-    let mut detail = Detail {
-        route: None,
-        address: None,
-        port: None,
-    };
+    let mut detail = Detail::default();
     if exchange.degraded {
         return Some(detail);
     }
@@ -47,9 +43,9 @@ pub(crate) fn detail(
         return None;
     }
     if listed.contains(name)
-        && let Route::Template(id, template) = routes.route(&question)
+        && let Route::Template(id) = routes.route(&question)
     {
-        detail.route = Some((id, template));
+        detail.route = id.0;
     }
     detail.add_address(service, exchange, &target, listed, now);
     Some(detail)
@@ -72,13 +68,39 @@ impl Detail {
         let Some((address, port)) = server_address(exchange, target) else {
             return;
         };
-        self.port = wants_port.then_some(port);
+        if wants_port {
+            self.port = port;
+        }
         if wants_address {
             let limit = service.settings.hosts;
-            let (id, name) = service
+            self.address = service
                 .hosts
                 .intern(address.as_str(), limit, now.monotonic_ns);
-            self.address = Some((id, Arc::clone(name)));
+        }
+    }
+
+    /// Values of a new series.
+    pub(crate) fn values(
+        &self,
+        service: &Service,
+        role: Role,
+        facts: &Facts,
+        method: Option<u16>,
+        methods: &Methods,
+    ) -> Values {
+        let routes = match role {
+            Role::Server => &service.server_routes,
+            Role::Client => &service.client_routes,
+        };
+        Values {
+            method: method.map(|method| methods.name(method)),
+            route: routes.text(RouteId(self.route)),
+            address: (self.address != 0).then(|| service.hosts.name(self.address)),
+            port: (self.port != 0).then_some(self.port),
+            status: facts.status,
+            error: facts.error,
+            version: facts.version,
+            scheme: facts.scheme,
         }
     }
 }
@@ -101,52 +123,25 @@ fn server_address(exchange: &Exchange<'_>, target: &TargetForm<'_>) -> Option<(A
         .map(|peer| (Address::from_ip(peer.ip()), peer.port()))
 }
 
-/// Key and values of the series, without what the caller adds.
-pub(crate) fn described(
-    exchange: &Exchange<'_>,
-    listed: AttributeSet,
-    mode: StatusMode,
-    detail: &Detail,
-) -> (SeriesKey, Values) {
-    let status = if listed.contains(AttributeName::StatusCode) {
-        StatusKey::of(exchange.status, mode)
-    } else {
-        StatusKey::Absent
-    };
-    let error = if listed.contains(AttributeName::ErrorType) {
-        ErrorKey::of(exchange, mode)
-    } else {
-        ErrorKey::Absent
-    };
-    let version = listed
-        .contains(AttributeName::ProtocolVersion)
-        .then_some(exchange.version);
-    let scheme = listed
-        .contains(AttributeName::Scheme)
-        .then_some(exchange.scheme);
-    let port = detail.port;
-    let key = SeriesKey {
-        workload: OTHER,
-        instrument: Instrument::HttpServerRequestDuration,
-        overflow: false,
-        method: 0,
-        route: detail.route.as_ref().map_or(0, |(id, _)| id.0),
-        address: detail.address.as_ref().map_or(0, |(id, _)| *id),
-        port,
-        status,
-        error,
-        version,
-        scheme,
-    };
-    let values = Values {
-        method: None,
-        route: None,
-        address: None,
-        port,
-        status,
-        error,
-        version,
-        scheme,
-    };
-    (key, values)
+/// What a recipe wants to know that needs no interning.
+pub(crate) fn facts(exchange: &Exchange<'_>, recipe: &Recipe) -> Facts {
+    let (listed, mode) = (recipe.listed, recipe.status);
+    Facts {
+        status: if listed.contains(AttributeName::StatusCode) {
+            StatusKey::of(exchange.status, mode)
+        } else {
+            StatusKey::Absent
+        },
+        error: if listed.contains(AttributeName::ErrorType) {
+            ErrorKey::of(exchange, mode)
+        } else {
+            ErrorKey::Absent
+        },
+        version: listed
+            .contains(AttributeName::ProtocolVersion)
+            .then_some(exchange.version),
+        scheme: listed
+            .contains(AttributeName::Scheme)
+            .then_some(exchange.scheme),
+    }
 }

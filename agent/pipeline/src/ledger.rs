@@ -57,6 +57,8 @@ outcomes! {
     RingFull = 12, "ring_full";
     /// Its record could not be understood.
     RecordInvalid = 13, "record_invalid";
+    /// A view drops its instrument.
+    DroppedByView = 14, "dropped_by_view";
 }
 
 /// Number of outcomes.

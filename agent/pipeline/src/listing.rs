@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use kerntally_model::{Role, Workload};
+use kerntally_model::{Role, Time, Workload};
 
 use crate::Pipeline;
-use crate::aggregate::Usage;
+use crate::aggregate::{AttributeUse, Usage};
 use crate::attribute::ExcludeReason;
 use crate::ledger::row;
 use crate::route::RouteUse;
@@ -54,7 +54,139 @@ pub struct RouteRow {
     pub route: RouteUse,
 }
 
+/// Series of a service against its limit.
+#[derive(Clone, Debug)]
+pub struct SeriesRow {
+    /// The service.
+    pub workload: Arc<Workload>,
+    /// Use of the limit, what overflowed, and what was created within the last hour.
+    pub usage: Usage,
+    /// The limit.
+    pub limit: usize,
+    /// What it can have whatever the others do.
+    pub guaranteed: usize,
+    /// Exchanges that went to overflow series, by the name of the metric.
+    pub overflowed: Vec<(String, u64)>,
+    /// Attributes of its series, the one with the most values first.
+    pub attributes: Vec<AttributeUse>,
+    /// Server addresses of its clients that are told by name, and how many may be.
+    pub hosts: (usize, usize),
+}
+
+/// What is limited.
+#[derive(Clone, Debug)]
+pub enum Limit {
+    /// `cardinality.services`
+    Services,
+    /// `cardinality.total`
+    Total,
+    /// `cardinality.per_service` of this service.
+    PerService(Arc<Workload>),
+    /// `cardinality.hosts_per_service` of this service.
+    Hosts(Arc<Workload>),
+}
+
+/// A limit that is nearly reached, or reached.
+#[derive(Clone, Debug)]
+pub struct Pressure {
+    /// Which.
+    pub limit: Limit,
+    /// How many there are.
+    pub used: usize,
+    /// How many there may be.
+    pub allowed: usize,
+}
+
+impl Limit {
+    /// The reason in `kerntally.degraded`.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Services => "services_near_limit",
+            Self::Total => "series_near_limit",
+            Self::PerService(_) => "service_series_near_limit",
+            Self::Hosts(_) => "hosts_near_limit",
+        }
+    }
+
+    /// Its key in the configuration.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Services => "cardinality.services",
+            Self::Total => "cardinality.total",
+            Self::PerService(_) => "cardinality.per_service",
+            Self::Hosts(_) => "cardinality.hosts_per_service",
+        }
+    }
+
+    /// The service that it is about.
+    pub fn workload(&self) -> Option<&Workload> {
+        match self {
+            Self::Services | Self::Total => None,
+            Self::PerService(workload) | Self::Hosts(workload) => Some(workload),
+        }
+    }
+}
+
 impl Pipeline {
+    /// Series of each service against its limit, the fullest first.
+    pub fn series(&self, now: Time) -> Vec<SeriesRow> {
+        let mut attributes = self.series.attribute_uses();
+        let mut rows: Vec<SeriesRow> = self
+            .services
+            .iter()
+            .filter(|(slot, service)| *slot != OTHER || service.exchanges != [0; 2])
+            .map(|(slot, service)| SeriesRow {
+                workload: Arc::clone(&service.workload),
+                usage: self.series.usage(slot, now.monotonic_ns),
+                limit: service.settings.per_service,
+                guaranteed: match slot {
+                    OTHER => 0,
+                    _ => self.series.guaranteed().min(service.settings.per_service),
+                },
+                overflowed: self.series.overflows(slot),
+                attributes: attributes.remove(&slot).unwrap_or_default(),
+                hosts: (service.hosts.len(), service.settings.hosts),
+            })
+            .collect();
+        rows.sort_by(|a, b| {
+            let by_series = b.usage.series.cmp(&a.usage.series);
+            by_series.then_with(|| a.workload.name.cmp(&b.workload.name))
+        });
+        rows
+    }
+
+    /// Limits that are used to four fifths or more.
+    pub fn pressures(&self, now: Time) -> Vec<Pressure> {
+        let mut pressures = Vec::new();
+        let mut check = |limit: Limit, used: usize, allowed: usize| {
+            if used > 0 && used.saturating_mul(5) >= allowed.saturating_mul(4) {
+                pressures.push(Pressure {
+                    limit,
+                    used,
+                    allowed,
+                });
+            }
+        };
+        let (services, allowed) = self.services.usage();
+        check(Limit::Services, services, allowed);
+        check(Limit::Total, self.series.counted(), self.series.total());
+        for (slot, service) in self.services.iter() {
+            let workload = || Arc::clone(&service.workload);
+            let usage = self.series.usage(slot, now.monotonic_ns);
+            check(
+                Limit::PerService(workload()),
+                usage.series,
+                service.settings.per_service,
+            );
+            check(
+                Limit::Hosts(workload()),
+                service.hosts.len(),
+                service.settings.hosts,
+            );
+        }
+        pressures
+    }
+
     /// Services that were seen, by name.
     pub fn services(&self) -> Vec<ServiceRow> {
         let mut rows: Vec<ServiceRow> = self
@@ -127,7 +259,7 @@ impl Pipeline {
             server_exchanges: service.exchanges[row(Role::Server)],
             client_exchanges: service.exchanges[row(Role::Client)],
             learnt_routes: service.server_routes.learnt_len(),
-            usage: self.series.usage(slot),
+            usage: self.series.usage(slot, self.latest_ns),
             series_limit: service.settings.per_service,
         }
     }

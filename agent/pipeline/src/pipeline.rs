@@ -1,23 +1,35 @@
 //! Stages 4 to 6 in one: an exchange in, its outcome out, and the series at each collection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use kerntally_model::{EndReason, Exchange, Instrument, ProcessKey, Role, Snapshot, Time};
+use kerntally_model::{EndReason, Exchange, Instrument, ProcessKey, Role, Scheme, Snapshot, Time};
 
-use crate::aggregate::{AttributeName, AttributeSet, Generation, Methods, SeriesTable, Values};
+use crate::aggregate::{
+    AttributeName, ErrorKey, Facts, Generation, Held, Measured, Methods, Part, SeriesKey,
+    SeriesTable, StatusKey, place,
+};
 use crate::attribute::{ProcessFacts, ProcessSource, Verdict};
 use crate::config::Config;
-use crate::detail::{described, detail};
+use crate::detail::{Detail, detail, facts};
+use crate::exemplar::{Chooser, Random};
 use crate::ledger::{Ledger, Outcome, ROLES, row};
-use crate::services::{OTHER, Services, Standing};
+use crate::services::{OTHER, Service, Services, Standing};
 
 /// One collection, to be answered by [`Pipeline::accepted`] once an exporter delivered it.
 #[derive(Clone, Debug)]
 pub struct Collection {
-    /// All series.
-    pub snapshot: Snapshot,
     /// Its number.
     pub generation: Generation,
+    held: Held,
+    snapshot: OnceLock<Snapshot>,
+}
+
+impl Collection {
+    /// All series. Written out when it is asked for first, which takes its time: best beside the thread that takes
+    /// exchanges in.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.snapshot.get_or_init(|| self.held.to_snapshot())
+    }
 }
 
 /// News of a process, as stage 1 tells them.
@@ -40,29 +52,46 @@ pub struct Explanation {
     pub verdict: Verdict,
 }
 
+/// Requests that a server process has received and not yet answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveRequests<'a> {
+    /// The process.
+    pub process: ProcessKey,
+    /// Its port; 0 on Unix sockets.
+    pub port: u16,
+    /// Their method; empty if it is not known.
+    pub method: &'a str,
+    /// Scheme on their sockets.
+    pub scheme: Scheme,
+    /// How many.
+    pub count: u64,
+}
+
 /// Stages 4 to 6 with all their memory. Never reads a clock, and reads about processes only through its source.
 #[derive(Debug)]
 pub struct Pipeline {
     pub(crate) services: Services,
     pub(crate) series: SeriesTable,
-    methods: Methods,
-    server_attributes: AttributeSet,
-    client_attributes: AttributeSet,
+    pub(crate) methods: Methods,
+    chooser: Chooser,
     idle_ns: u64,
+    /// Time of the last collection, on the monotonic clock.
+    pub(crate) latest_ns: u64,
     ledger: Ledger,
     cut: [u64; ROLES.len()],
 }
 
 impl Pipeline {
-    /// An empty pipeline; the first series start at `now`.
+    /// An empty pipeline; the first series start at `now`, which also seeds the choice of exemplars.
     pub fn new(config: &Config, source: Box<dyn ProcessSource>, now: Time) -> Self {
         Self {
             services: Services::new(config, source),
-            series: SeriesTable::new(config.cardinality, now),
+            // Two sequences of numbers that do not meet.
+            series: SeriesTable::new(config.cardinality, now, Random::seeded(now.unix_ns)),
+            chooser: Chooser::new(Random::seeded(!now.unix_ns)),
             methods: Methods::new(&config.known_methods),
-            server_attributes: config.server_attributes,
-            client_attributes: config.client_attributes,
             idle_ns: idle_ns(config),
+            latest_ns: now.monotonic_ns,
             ledger: Ledger::default(),
             cut: [0; ROLES.len()],
         }
@@ -74,20 +103,39 @@ impl Pipeline {
         self.services.reload(config);
         self.series.set_limits(config.cardinality);
         self.methods.reload(&config.known_methods);
-        self.server_attributes = config.server_attributes;
-        self.client_attributes = config.client_attributes;
         self.idle_ns = idle_ns(config);
     }
 
     /// Tallies an exchange and writes its outcome to the ledger. On [`Outcome::Excluded`] the caller tells the
     /// kernel to leave the process's further sockets alone.
     pub fn on_exchange(&mut self, exchange: &Exchange<'_>, now: Time) -> Outcome {
-        let outcome = self.tally(exchange, now);
+        let outcome = self.tally(exchange, None, now);
         self.ledger.add(exchange.role, outcome, 1);
         if exchange.end_reason == EndReason::Cut {
             self.cut[row(exchange.role)] += 1;
         }
         outcome
+    }
+
+    /// Tallies exchanges that were counted elsewhere. `alike` is what they have in common; its head was not kept,
+    /// and its times mean nothing. Returns what became of them; the ledger is left to the caller, who knows how
+    /// many exchanges they are.
+    pub fn on_part(&mut self, alike: &Exchange<'_>, part: &Part<'_>, now: Time) -> Outcome {
+        self.tally(alike, Some(part), now)
+    }
+
+    /// Replaces what is known of requests that are open, for `http.server.active_requests`; best right before a
+    /// collection.
+    pub fn set_active(&mut self, active: &[ActiveRequests<'_>], now: Time) {
+        self.series.close_open();
+        for requests in active.iter().filter(|requests| requests.count > 0) {
+            let standing = self
+                .services
+                .standing(requests.process, requests.port, Role::Server);
+            if let Standing::Watch(slot) = standing {
+                self.record_active(slot, requests, now);
+            }
+        }
     }
 
     /// Takes news of a process in; best before the exchanges that follow it in the ring.
@@ -107,8 +155,13 @@ impl Pipeline {
         self.ledger.add(role, outcome, exchanges);
     }
 
-    /// Forgets what is idle and takes all series out.
+    /// Forgets what is idle and takes all series out. What delta series hold is in this collection and in no other:
+    /// it is the caller's from now on.
     pub fn collect(&mut self, now: Time) -> Collection {
+        for stream in self.services.take_outdated() {
+            self.series.retire(stream);
+        }
+        self.latest_ns = now.monotonic_ns;
         let generation = self.series.begin_collection(now);
         let used_before_ns = now.monotonic_ns.saturating_sub(self.idle_ns);
         for slot in self
@@ -117,9 +170,15 @@ impl Pipeline {
         {
             self.series.forget(slot);
         }
+        let services = &self.services;
+        let held = self.series.take(now, |slot| {
+            let service = services.service(slot);
+            service.map(|service| Arc::clone(&service.workload))
+        });
         Collection {
-            snapshot: self.peek(now),
             generation,
+            held,
+            snapshot: OnceLock::new(),
         }
     }
 
@@ -163,7 +222,8 @@ impl Pipeline {
         }
     }
 
-    fn tally(&mut self, exchange: &Exchange<'_>, now: Time) -> Outcome {
+    /// `counted` are exchanges that were counted elsewhere; without them it is this one.
+    fn tally(&mut self, exchange: &Exchange<'_>, counted: Option<&Part<'_>>, now: Time) -> Outcome {
         if exchange.end_reason == EndReason::Detached {
             return Outcome::ProbeWasOff;
         }
@@ -174,7 +234,7 @@ impl Pipeline {
         let Standing::Watch(slot) = standing else {
             return Outcome::Excluded;
         };
-        if let Err(outcome) = self.record(slot, exchange, now) {
+        if let Err(outcome) = self.record(slot, exchange, counted, now) {
             return outcome;
         }
         match (slot, exchange.degraded) {
@@ -185,51 +245,115 @@ impl Pipeline {
     }
 
     /// Counts an exchange in its series, or says what becomes of it instead.
-    fn record(&mut self, slot: u32, exchange: &Exchange<'_>, now: Time) -> Result<(), Outcome> {
-        let (instrument, listed) = self.emitted_for(exchange.role);
+    fn record(
+        &mut self,
+        slot: u32,
+        exchange: &Exchange<'_>,
+        counted: Option<&Part<'_>>,
+        now: Time,
+    ) -> Result<(), Outcome> {
+        let instrument = match exchange.role {
+            Role::Server => Instrument::HttpServerRequestDuration,
+            Role::Client => Instrument::HttpClientRequestDuration,
+        };
         let service = self
             .services
             .service_mut(slot)
             .ok_or(Outcome::RecordInvalid)?;
-        let (per_service, mode) = (service.settings.per_service, service.settings.status);
+        let stream = stream(service, &mut self.series, slot, instrument);
+        let stream = stream.ok_or(Outcome::DroppedByView)?;
+        let recipe = service.recipes[place(instrument)]
+            .as_deref()
+            .ok_or(Outcome::DroppedByView)?;
+        let (listed, facts) = (recipe.listed, facts(exchange, recipe));
         let detail = detail(service, exchange, listed, now).ok_or(Outcome::IgnoredRoute)?;
-        let (mut key, values) = described(exchange, listed, mode, &detail);
-        let method = listed.contains(AttributeName::RequestMethod);
-        let method = method.then(|| self.methods.id(exchange.method));
-        (key.workload, key.instrument) = (slot, instrument);
-        key.method = method.map_or(0, |method| method + 1);
-        let methods = &self.methods;
-        let describe = || {
-            let method = method.map(|method| methods.name(method));
-            let route = detail.route.map(|(_, template)| template);
-            let address = detail.address.map(|(_, address)| address);
-            Values {
-                method,
-                route,
-                address,
-                ..values
-            }
-            .into_attributes(instrument)
+        let measured = match counted {
+            Some(part) => Measured::Part(part),
+            None => self.chooser.measurement(service, exchange, now),
         };
-        self.series
-            .record(key, per_service, exchange.duration_ns(), now, describe);
         service.last_used_ns = now.monotonic_ns;
-        service.exchanges[row(exchange.role)] += 1;
+        service.exchanges[row(exchange.role)] += measured.exchanges();
+        let method = listed
+            .contains(AttributeName::RequestMethod)
+            .then(|| self.methods.id(exchange.method));
+        let key = SeriesKey {
+            route: detail.route,
+            address: detail.address,
+            port: detail.port,
+            method: method.map_or(0, |method| method + 1),
+            ..SeriesKey::new(stream, &facts)
+        };
+        let (service, methods) = (&*service, &self.methods);
+        let describe = || {
+            let values = detail.values(service, exchange.role, &facts, method, methods);
+            let recipe = service.recipes[place(instrument)].as_deref();
+            recipe.map_or_else(Default::default, |recipe| values.into_attributes(recipe))
+        };
+        let per_service = service.settings.per_service;
+        self.series
+            .record(key, per_service, measured, now, describe);
         Ok(())
     }
 
-    fn emitted_for(&self, role: Role) -> (Instrument, AttributeSet) {
-        match role {
-            Role::Server => (
-                Instrument::HttpServerRequestDuration,
-                self.server_attributes,
-            ),
-            Role::Client => (
-                Instrument::HttpClientRequestDuration,
-                self.client_attributes,
-            ),
-        }
+    fn record_active(&mut self, slot: u32, requests: &ActiveRequests<'_>, now: Time) {
+        let instrument = Instrument::HttpServerActiveRequests;
+        let Some(service) = self.services.service_mut(slot) else {
+            return;
+        };
+        let stream = stream(service, &mut self.series, slot, instrument);
+        let recipe = service.recipes[place(instrument)].as_deref();
+        let (Some(stream), Some(recipe)) = (stream, recipe) else {
+            return;
+        };
+        service.last_used_ns = now.monotonic_ns;
+        let listed = recipe.listed;
+        let scheme = listed.contains(AttributeName::Scheme);
+        let facts = Facts {
+            status: StatusKey::Absent,
+            error: ErrorKey::Absent,
+            version: None,
+            scheme: scheme.then_some(requests.scheme),
+        };
+        let method = listed
+            .contains(AttributeName::RequestMethod)
+            .then(|| self.methods.id(requests.method));
+        let key = SeriesKey {
+            method: method.map_or(0, |method| method + 1),
+            ..SeriesKey::new(stream, &facts)
+        };
+        let describe = || {
+            Detail::default()
+                .values(service, Role::Server, &facts, method, &self.methods)
+                .into_attributes(recipe)
+        };
+        let count = i64::try_from(requests.count).unwrap_or(i64::MAX);
+        self.series.record(
+            key,
+            service.settings.per_service,
+            Measured::Open(count),
+            now,
+            describe,
+        );
     }
+}
+
+/// Stream of a service's instrument, opened at its first measurement; `None` if the instrument is not emitted.
+fn stream(
+    service: &mut Service,
+    series: &mut SeriesTable,
+    slot: u32,
+    instrument: Instrument,
+) -> Option<u32> {
+    let place = place(instrument);
+    if let Some(stream) = service.streams[place] {
+        return Some(stream);
+    }
+    for stream in service.outdated.drain(..) {
+        series.retire(stream);
+    }
+    let recipe = service.recipes[place].as_ref()?;
+    service.streams[place] = Some(series.open(slot, recipe));
+    service.streams[place]
 }
 
 fn idle_ns(config: &Config) -> u64 {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use kerntally_model::{ProcessKey, Role, Workload};
 
-use crate::aggregate::{Hosts, References};
+use crate::aggregate::{Hosts, INSTRUMENTS, Recipes, References, recipes};
 use crate::attribute::{Candidate, ExcludeReason, ProcessSource, Processes, Rules, Verdict, other};
-use crate::config::{Config, RouteConfig, StatusMode};
+use crate::config::{Config, RouteConfig};
+use crate::exemplar::{ErrorRate, ExemplarConfig};
 use crate::route::Routes;
 
 /// Verdicts that are remembered; all are dropped when there are more.
@@ -20,9 +21,11 @@ pub(crate) const OTHER: u32 = 0;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) routes: RouteConfig,
-    pub(crate) status: StatusMode,
+    pub(crate) exemplars: ExemplarConfig,
     pub(crate) per_service: usize,
     pub(crate) hosts: usize,
+    /// Position in the configuration of the rule that they are of.
+    rule: Option<usize>,
 }
 
 /// A watched service.
@@ -33,7 +36,13 @@ pub(crate) struct Service {
     pub(crate) server_routes: Routes,
     pub(crate) client_routes: Routes,
     pub(crate) hosts: Hosts,
+    pub(crate) recipes: Recipes,
+    /// Open streams by the place of their instruments.
+    pub(crate) streams: [Option<u32>; INSTRUMENTS.len()],
+    /// Streams of recipes that are not in force any more.
+    pub(crate) outdated: Vec<u32>,
     pub(crate) exchanges: [u64; 2],
+    pub(crate) error_rates: [ErrorRate; 2],
     pub(crate) last_used_ns: u64,
     /// Configuration that the settings are of.
     epoch: u64,
@@ -56,6 +65,7 @@ type Identity = (String, Option<String>, Option<String>, Option<String>);
 /// All services.
 #[derive(Debug)]
 pub(crate) struct Services {
+    config: Arc<Config>,
     rules: Rules,
     processes: Processes,
     by_rule: Vec<Arc<Settings>>,
@@ -70,8 +80,9 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(config: &Config, source: Box<dyn ProcessSource>) -> Self {
         let default_settings = Arc::new(settings(config, None));
-        let stand_in = Service::new(Arc::new(other()), &default_settings, 0);
+        let stand_in = Service::new(Arc::new(other()), &default_settings, 0, config);
         Self {
+            config: Arc::new(config.clone()),
             rules: Rules::new(config),
             processes: Processes::new(source),
             by_rule: by_rule(config),
@@ -86,6 +97,7 @@ impl Services {
 
     /// Takes a new configuration over; services keep what they have learnt unless their settings changed.
     pub(crate) fn reload(&mut self, config: &Config) {
+        self.config = Arc::new(config.clone());
         self.rules = Rules::new(config);
         self.by_rule = by_rule(config);
         self.default_settings = Arc::new(settings(config, None));
@@ -94,7 +106,7 @@ impl Services {
         self.verdicts.clear();
         let default_settings = Arc::clone(&self.default_settings);
         if let Some(stand_in) = &mut self.slots[OTHER as usize] {
-            stand_in.apply(&default_settings, self.epoch);
+            stand_in.apply(&default_settings, self.epoch, config);
         }
     }
 
@@ -144,6 +156,19 @@ impl Services {
 
     pub(crate) fn service_mut(&mut self, slot: u32) -> Option<&mut Service> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Streams of recipes that are not in force any more.
+    pub(crate) fn take_outdated(&mut self) -> Vec<u32> {
+        let services = self.slots.iter_mut().flatten();
+        services
+            .flat_map(|service| service.outdated.drain(..))
+            .collect()
+    }
+
+    /// Number of services, and how many there may be.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        (self.by_identity.len(), self.limit)
     }
 
     /// All services with their slots.
@@ -208,16 +233,16 @@ impl Services {
         let settings = Arc::clone(settings);
         let identity = identity(&workload);
         if let Some(slot) = self.by_identity.get(&identity).copied() {
-            let epoch = self.epoch;
+            let (epoch, config) = (self.epoch, Arc::clone(&self.config));
             if let Some(service) = self.service_mut(slot) {
-                service.apply(&settings, epoch);
+                service.apply(&settings, epoch, &config);
             }
             return slot;
         }
         if self.by_identity.len() >= self.limit {
             return OTHER;
         }
-        let service = Service::new(Arc::new(workload), &settings, self.epoch);
+        let service = Service::new(Arc::new(workload), &settings, self.epoch, &self.config);
         let slot = self.free_slot();
         self.slots[slot as usize] = Some(service);
         self.by_identity.insert(identity, slot);
@@ -237,13 +262,17 @@ impl Services {
 }
 
 impl Service {
-    fn new(workload: Arc<Workload>, settings: &Arc<Settings>, epoch: u64) -> Self {
+    fn new(workload: Arc<Workload>, settings: &Arc<Settings>, epoch: u64, config: &Config) -> Self {
         Self {
+            recipes: settings.recipes(config, &workload.name),
+            streams: [None; INSTRUMENTS.len()],
+            outdated: Vec::new(),
             workload,
             server_routes: Routes::new(&settings.routes),
             client_routes: Routes::new(&settings.routes),
             hosts: Hosts::new(),
             exchanges: [0; 2],
+            error_rates: [ErrorRate::default(); 2],
             last_used_ns: 0,
             settings: Arc::clone(settings),
             epoch,
@@ -251,7 +280,7 @@ impl Service {
     }
 
     /// Of the rules that name the same service, the first to be used since the last reload counts.
-    fn apply(&mut self, settings: &Arc<Settings>, epoch: u64) {
+    fn apply(&mut self, settings: &Arc<Settings>, epoch: u64, config: &Config) {
         if self.epoch == epoch {
             return;
         }
@@ -261,6 +290,21 @@ impl Service {
             self.client_routes.reload(&settings.routes);
         }
         self.settings = Arc::clone(settings);
+        let recipes = settings.recipes(config, &self.workload.name);
+        let changes = self.recipes.iter().zip(&recipes).zip(&mut self.streams);
+        for ((old, new), stream) in changes {
+            if old != new {
+                self.outdated.extend(stream.take());
+            }
+        }
+        self.recipes = recipes;
+    }
+}
+
+impl Settings {
+    fn recipes(&self, config: &Config, service: &str) -> Recipes {
+        let rule = self.rule.and_then(|rule| config.services.get(rule));
+        recipes(config, rule, service)
     }
 }
 
@@ -279,18 +323,21 @@ fn by_rule(config: &Config) -> Vec<Arc<Settings>> {
         .collect()
 }
 
-fn settings(config: &Config, rule: Option<usize>) -> Settings {
-    let rule = rule.and_then(|rule| config.services.get(rule));
+fn settings(config: &Config, position: Option<usize>) -> Settings {
+    let rule = position.and_then(|rule| config.services.get(rule));
     Settings {
         routes: rule
             .and_then(|rule| rule.routes.clone())
             .unwrap_or_else(|| config.routes.clone()),
-        status: rule.and_then(|rule| rule.status).unwrap_or(config.status),
+        exemplars: rule
+            .and_then(|rule| rule.exemplars)
+            .unwrap_or(config.exemplars),
         per_service: rule
             .and_then(|rule| rule.per_service)
             .unwrap_or(config.cardinality.per_service),
         hosts: rule
             .and_then(|rule| rule.hosts_per_service)
             .unwrap_or(config.cardinality.hosts_per_service),
+        rule: position,
     }
 }

@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use kerntally_model::{
-    Attribute, AttributeValue, ExponentialHistogram, Instrument, Point, PointValue, Role, Snapshot,
-    Time, Workload,
+    Attribute, AttributeValue, ExplicitHistogram, ExponentialHistogram, Instrument,
+    InstrumentSnapshot, Point, PointValue, Role, Snapshot, Temporality, Time, Workload,
 };
+
+use crate::aggregate::{MAX_SCALE, index};
+
+/// Resolution of what has no exponential buckets of seconds.
+const TRAFFIC_SCALE: i32 = 4;
 
 /// One row of the table.
 #[derive(Clone, Debug)]
@@ -37,6 +42,8 @@ pub struct TrafficRow {
 pub struct Traffic {
     previous: HashMap<SeriesId, Point>,
     previous_ns: u64,
+    /// What collections took out since the last rows.
+    taken: HashMap<RowKey, Window>,
 }
 
 /// Address of the attributes, which the remembered point keeps alive, and start: a series that returned is new.
@@ -56,6 +63,21 @@ impl Traffic {
         Self {
             previous: HashMap::new(),
             previous_ns: now.monotonic_ns,
+            taken: HashMap::new(),
+        }
+    }
+
+    /// A collection took measurements out (delta): they belong to the next rows. Cumulative series are left alone.
+    pub fn on_collection(&mut self, snapshot: &Snapshot) {
+        let is_delta =
+            |of_instrument: &InstrumentSnapshot| of_instrument.temporality == Temporality::Delta;
+        for (key, point, scale) in points(snapshot, is_delta) {
+            let id = id(point);
+            self.taken.entry(key).or_default().add(
+                point,
+                self.previous.remove(&id).as_ref(),
+                scale,
+            );
         }
     }
 
@@ -81,31 +103,58 @@ impl Traffic {
 
     /// Compares each series with what it was, and remembers what it is.
     fn windows(&mut self, snapshot: &Snapshot) -> HashMap<RowKey, Window> {
-        let mut windows: HashMap<RowKey, Window> = HashMap::new();
+        let mut windows = std::mem::take(&mut self.taken);
         let mut current = HashMap::new();
-        for of_workload in &snapshot.workloads {
-            for of_instrument in &of_workload.instruments {
-                let role = match of_instrument.instrument {
-                    Instrument::HttpServerRequestDuration => Role::Server,
-                    Instrument::HttpClientRequestDuration => Role::Client,
-                };
-                for point in &of_instrument.points {
-                    let id = (point.attributes.as_ptr().addr(), point.start_unix_ns);
-                    let key = (Arc::clone(&of_workload.workload), role, label(point));
-                    windows
-                        .entry(key)
-                        .or_default()
-                        .add(point, self.previous.get(&id));
-                    current.insert(id, point.clone());
-                }
-            }
+        for (key, point, scale) in points(snapshot, |_| true) {
+            let id = id(point);
+            windows
+                .entry(key)
+                .or_default()
+                .add(point, self.previous.get(&id), scale);
+            current.insert(id, point.clone());
         }
         self.previous = current;
         windows
     }
 }
 
-/// Counts of a base-2 exponential histogram, at the coarsest scale of what was added.
+/// Points of durations with their rows, and how many of their unit are a second.
+fn points(
+    snapshot: &Snapshot,
+    wanted: impl Fn(&InstrumentSnapshot) -> bool,
+) -> impl Iterator<Item = (RowKey, &Point, f64)> {
+    let instruments = snapshot.workloads.iter().flat_map(|of_workload| {
+        let instruments = of_workload.instruments.iter();
+        instruments.map(|of_instrument| (&of_workload.workload, of_instrument))
+    });
+    instruments
+        .filter(move |(_, of_instrument)| wanted(of_instrument))
+        .filter_map(|(workload, of_instrument)| {
+            let role = match of_instrument.instrument {
+                Instrument::HttpServerRequestDuration => Role::Server,
+                Instrument::HttpClientRequestDuration => Role::Client,
+                Instrument::HttpServerActiveRequests => return None,
+            };
+            let renamed = of_instrument.renamed.as_ref();
+            let per_second = match renamed.map(|renamed| &*renamed.unit) {
+                Some("ms") => 1e3,
+                _ => 1.0,
+            };
+            Some((workload, role, of_instrument, per_second))
+        })
+        .flat_map(|(workload, role, of_instrument, per_second)| {
+            of_instrument.points.iter().map(move |point| {
+                let key = (Arc::clone(workload), role, label(point));
+                (key, point, per_second)
+            })
+        })
+}
+
+fn id(point: &Point) -> SeriesId {
+    (point.attributes.as_ptr().addr(), point.start_unix_ns)
+}
+
+/// Counts of base-2 exponential buckets of seconds, at the coarsest scale of what was added.
 #[derive(Clone, Debug, Default)]
 struct Distribution {
     scale: Option<i32>,
@@ -114,12 +163,54 @@ struct Distribution {
 }
 
 impl Distribution {
+    /// What a point holds, in seconds.
+    fn of(value: &PointValue, per_second: f64) -> Self {
+        let mut distribution = Self::default();
+        match value {
+            PointValue::Exponential(histogram) if per_second <= 1.0 => distribution.add(histogram),
+            PointValue::Exponential(histogram) => distribution.add_scaled(histogram, per_second),
+            PointValue::Explicit(histogram) => distribution.add_explicit(histogram, per_second),
+            PointValue::UpDown(_) | PointValue::NoRecordedValue => {}
+        }
+        distribution
+    }
+
     fn add(&mut self, histogram: &ExponentialHistogram) {
         let shift = self.align(histogram.scale);
         self.zero_count += histogram.zero_count;
         for (index, count) in (histogram.offset..).zip(&histogram.buckets) {
             *self.counts.entry(index >> shift).or_default() += count;
         }
+    }
+
+    /// Buckets of another unit go where their middles belong.
+    fn add_scaled(&mut self, histogram: &ExponentialHistogram, per_second: f64) {
+        let width = (-f64::from(histogram.scale)).exp2();
+        self.align(TRAFFIC_SCALE);
+        self.zero_count += histogram.zero_count;
+        for (index, count) in (histogram.offset..).zip(&histogram.buckets) {
+            let middle = ((f64::from(index) + 0.5) * width).exp2();
+            self.add_value(middle / per_second, *count);
+        }
+    }
+
+    /// So do buckets of given boundaries; the last one has none, its values are as long as the longest.
+    fn add_explicit(&mut self, histogram: &ExplicitHistogram, per_second: f64) {
+        let lower = std::iter::once(0.0).chain(histogram.boundaries.iter().copied());
+        let longest = histogram.max.unwrap_or_default();
+        let upper = histogram.boundaries.iter().copied().chain([longest]);
+        for ((low, high), count) in lower.zip(upper).zip(&histogram.buckets) {
+            self.add_value(f64::midpoint(low, high.max(low)) / per_second, *count);
+        }
+    }
+
+    fn add_value(&mut self, seconds: f64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let shift = self.align(TRAFFIC_SCALE);
+        let index = index(seconds) >> (MAX_SCALE - TRAFFIC_SCALE);
+        *self.counts.entry(index >> shift).or_default() += count;
     }
 
     fn merge(&mut self, other: Self) {
@@ -132,12 +223,13 @@ impl Distribution {
     }
 
     /// Takes out what is known to be part of this.
-    fn subtract(&mut self, part: &ExponentialHistogram) {
-        let shift = self.align(part.scale);
+    fn subtract(&mut self, part: Self) {
+        let Some(scale) = part.scale else { return };
+        let shift = self.align(scale);
         self.zero_count = self.zero_count.saturating_sub(part.zero_count);
-        for (index, count) in (part.offset..).zip(&part.buckets) {
+        for (index, count) in part.counts {
             if let Some(mine) = self.counts.get_mut(&(index >> shift)) {
-                *mine = mine.saturating_sub(*count);
+                *mine = mine.saturating_sub(count);
             }
         }
     }
@@ -186,18 +278,10 @@ impl Distribution {
 }
 
 impl Window {
-    fn add(&mut self, point: &Point, previous: Option<&Point>) {
-        let PointValue::Exponential(histogram) = &point.value else {
-            return;
-        };
-        let mut distribution = Distribution::default();
-        distribution.add(histogram);
-        if let Some(Point {
-            value: PointValue::Exponential(previous),
-            ..
-        }) = previous
-        {
-            distribution.subtract(previous);
+    fn add(&mut self, point: &Point, previous: Option<&Point>, per_second: f64) {
+        let mut distribution = Distribution::of(&point.value, per_second);
+        if let Some(previous) = previous {
+            distribution.subtract(Distribution::of(&previous.value, per_second));
         }
         if text(&point.attributes, "error.type").is_some() {
             self.errors += distribution.count();

@@ -16,6 +16,8 @@ mod tests {
             Sample::server("/healthz", 503),
             Sample::server("/unknown/thing", 404),
             Sample::client("/api/v1/items/9", 200),
+            Sample::server("/a", 200)
+                .with_head("GET /a HTTP/1.1\r\nb3: 00000000000000aa-00000000000000bb-1\r\n\r\n"),
             Sample::client("/", 200).with_head("GET / HTTP/1.1\r\n\r\n"),
             Sample {
                 tgid: 3,

@@ -8,7 +8,7 @@ mod tests {
     use kerntally_model::{Instrument, PointValue, ProcessKey, Role};
     use kerntally_pipeline::aggregate::AttributeSet;
     use kerntally_pipeline::attribute::{ExcludeReason, Selector, Verdict};
-    use kerntally_pipeline::config::{ServiceRule, StatusMode};
+    use kerntally_pipeline::config::{AllowLists, ServiceRule, StatusMode};
     use kerntally_pipeline::route::PatternSet;
     use kerntally_pipeline::{Config, Outcome, ProcessNews};
 
@@ -18,7 +18,7 @@ mod tests {
         let mut pipeline = pipeline(config);
         assert_eq!(sample.send(&mut pipeline, at(1)), Outcome::Tallied);
         text(
-            &server_points(&pipeline.collect(at(2)).snapshot)[0]
+            &server_points(pipeline.collect(at(2)).snapshot())[0]
                 .1
                 .attributes,
         )
@@ -28,7 +28,7 @@ mod tests {
         let mut pipeline = pipeline(config);
         assert_eq!(sample.send(&mut pipeline, at(1)), Outcome::Tallied);
         text(
-            &client_points(&pipeline.collect(at(2)).snapshot)[0]
+            &client_points(pipeline.collect(at(2)).snapshot())[0]
                 .1
                 .attributes,
         )
@@ -176,10 +176,11 @@ mod tests {
     fn only_listed_attributes_are_emitted() {
         let names = ["url.template", "server.port"];
         let config = Config {
-            server_attributes: AttributeSet::parse(Instrument::HttpServerRequestDuration, [])
-                .unwrap(),
-            client_attributes: AttributeSet::parse(Instrument::HttpClientRequestDuration, names)
-                .unwrap(),
+            attributes: AllowLists {
+                server: AttributeSet::parse(Instrument::HttpServerRequestDuration, []).unwrap(),
+                client: AttributeSet::parse(Instrument::HttpClientRequestDuration, names).unwrap(),
+                active: None,
+            },
             ..Config::default()
         };
         assert_eq!(server_attributes(&Sample::server("/a/1", 500), &config), "");

@@ -7,8 +7,10 @@ mod authority;
 mod header;
 mod request;
 mod target;
+mod trace;
 
 pub use authority::{ADDRESS_BYTES, Address, Authority, AuthorityError};
 pub use header::{Header, Headers};
 pub use request::{RequestError, RequestHead, Version};
 pub use target::{TargetForm, split_path};
+pub use trace::{Sampled, TraceContext, TraceFormat, TraceFormats};

@@ -99,7 +99,7 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
     for _ in 0..LEADING_EMPTY_LINES {
         match bytes {
             [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => bytes = rest,

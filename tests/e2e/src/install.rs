@@ -65,6 +65,24 @@ pub fn collector() -> Result<PathBuf> {
     Ok(directory.join("otelcol"))
 }
 
+/// The Prometheus of `tests/components/prometheus`, built from its committed `go.sum`. It gets no discovery but
+/// the static one, and no web page.
+pub fn prometheus() -> Result<PathBuf> {
+    let go = on_path("go").context("go is not installed")?;
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../components/prometheus");
+    let directory = built("prometheus", &[&sources], |into| {
+        let mut build = Command::new(&go);
+        build
+            .current_dir(&sources)
+            .args(["build", "-mod=readonly", "-p", "2", "-tags"])
+            .arg("remove_all_sd,enable_dns_sd")
+            .arg("-o")
+            .arg(into.join("prometheus"));
+        run(build.arg("github.com/prometheus/prometheus/cmd/prometheus"))
+    })?;
+    Ok(directory.join("prometheus"))
+}
+
 /// The directory that `make` fills, made anew only if what it is made from changed.
 fn built(name: &str, from: &[&Path], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();

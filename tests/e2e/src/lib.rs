@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod conversation;
 pub mod export;
+pub mod far_end;
 pub mod install;
 pub mod kernel_objects;
 pub mod ledger;

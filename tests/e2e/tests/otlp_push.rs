@@ -85,6 +85,78 @@ fn by_grpc() {
     assert!(inbox.pushes() >= 2, "{} pushes", inbox.pushes());
 }
 
+/// Takes every window, and answers only every other time: what it was silent about comes again, byte for byte.
+#[derive(Clone, Debug, Default)]
+struct Windows(Arc<Mutex<Vec<ExportMetricsServiceRequest>>>);
+
+impl Windows {
+    /// The series of all windows, those that came again once.
+    fn series(&self) -> Vec<Series> {
+        let mut windows: Vec<ExportMetricsServiceRequest> = Vec::new();
+        for request in self.0.lock().unwrap().iter() {
+            if !windows.contains(request) {
+                windows.push(request.clone());
+            }
+        }
+        let series = windows.iter().flat_map(|window| {
+            let value = serde_json::to_value(window).unwrap();
+            parse_request(&value).unwrap()
+        });
+        series.collect()
+    }
+
+    fn repeats(&self) -> usize {
+        let requests = self.0.lock().unwrap();
+        let pairs = requests.windows(2);
+        pairs.filter(|pair| pair[0] == pair[1]).count()
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Windows {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        let request = request.into_inner();
+        let value = serde_json::to_value(&request).unwrap();
+        if parse_request(&value).unwrap().is_empty() {
+            // The agent's own, which are pushed by themselves.
+            return Ok(tonic::Response::new(ExportMetricsServiceResponse::default()));
+        }
+        let is_silent = {
+            let mut windows = self.0.lock().unwrap();
+            let is_known = windows.contains(&request);
+            windows.push(request);
+            !is_known
+        };
+        if is_silent {
+            // Longer than a push may take.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[test]
+fn in_deltas_that_are_each_answered_late() {
+    let windows = Windows::default();
+    let address = free_address().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let service =
+        MetricsServiceServer::new(windows.clone()).accept_compressed(CompressionEncoding::Gzip);
+    let server = tonic::transport::Server::builder().add_service(service);
+    runtime.spawn(server.serve(address.parse().unwrap()));
+    let endpoint = format!("http://{address}");
+    let change = |options: &mut AgentOptions| {
+        set_endpoint(options, &endpoint, "grpc");
+        let sets = ["export.temporality=delta", "export.otlp.timeout=300ms"];
+        options.sets.extend(sets.map(str::to_owned));
+    };
+    pushed(&change, &|| Ok(windows.series())).unwrap();
+    assert!(windows.repeats() >= 2, "{} repeats", windows.repeats());
+}
+
 #[test]
 fn by_http() {
     let inbox = Inbox::default();

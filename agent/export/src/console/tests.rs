@@ -1,7 +1,11 @@
-use kerntally_model::{PointValue, Snapshot};
+use kerntally_model::{
+    ExplicitHistogram, Instrument, MetricName, PointValue, Snapshot, Temporality,
+};
 
 use super::{Table, json_lines, render};
-use crate::fixture::{TIME_UNIX_NS, histogram, point, server_points, snapshot, text, workload};
+use crate::fixture::{
+    TIME_UNIX_NS, histogram, measured, point, server_points, snapshot, text, workload,
+};
 
 fn later(mut snapshot: Snapshot, seconds: u64, times: u64) -> Snapshot {
     let instruments = snapshot
@@ -102,6 +106,44 @@ fn finds_quantiles_within_the_resolution_across_scales() {
     let row = &Table::default().rows(&snapshot)[0];
     assert!((row.p50.unwrap() / 0.01 - 1.0).abs() < 0.1, "{row:?}");
     assert!((row.p99.unwrap() / 2.0 - 1.0).abs() < 0.1, "{row:?}");
+}
+
+#[test]
+fn shows_views_and_windows_in_seconds_and_rates() {
+    let mut milliseconds = measured(
+        Instrument::HttpServerRequestDuration,
+        vec![point(
+            Vec::new(),
+            PointValue::Explicit(ExplicitHistogram {
+                count: 30,
+                sum: 600.0,
+                min: Some(10.0),
+                max: Some(200.0),
+                boundaries: [20.0, 40.0].into(),
+                buckets: vec![0, 20, 10],
+            }),
+        )],
+    );
+    milliseconds.temporality = Temporality::Delta;
+    milliseconds.renamed = Some(MetricName {
+        name: "legacy".into(),
+        unit: "ms".into(),
+    });
+    let mut workload = server_points(workload("api"), Vec::new());
+    workload.instruments = vec![milliseconds];
+    let snapshot = Snapshot {
+        workloads: vec![workload],
+    };
+    let mut table = Table::default();
+    for _ in 0..2 {
+        let row = table.rows(&snapshot).remove(0);
+        assert_eq!(row.count, 30);
+        for (found, expected) in [(row.p50, 0.03), (row.p99, 0.12)] {
+            assert!((found.unwrap() - expected).abs() < 1e-9, "{row:?}");
+        }
+        let rate = row.rate.unwrap();
+        assert!((rate - 2.0).abs() < 1e-6, "{rate}");
+    }
 }
 
 #[test]

@@ -1,3 +1,5 @@
+mod kinds;
+
 use kerntally_model::{Instrument, PointValue, Snapshot};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message as _;

@@ -93,8 +93,10 @@ fn writes_no_half_line_and_recovers() {
     let file = fs::File::open(&path).unwrap();
     let healthy = std::mem::replace(&mut sink.file.as_mut().unwrap().file, file);
     sink.append(&requests()).unwrap_err();
+    assert!(sink.stats().failing);
     sink.file.as_mut().unwrap().file = healthy;
     sink.append(&requests()).unwrap();
     assert_eq!(lines(&path).len(), 2);
     assert_eq!((sink.stats().lines, sink.stats().dropped), (2, 1));
+    assert!(!sink.stats().failing && sink.stats().last_error.is_some());
 }

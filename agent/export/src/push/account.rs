@@ -1,22 +1,24 @@
 //! Keeps the account of one push, whichever way it ends.
 
 use super::{Accepted, Exporter, PushError, PushOutcome};
-use crate::{ExportMetricsServiceRequest, encode::points_in};
 
 /// What becomes of one push: recorded once, also when the push is dropped half-way.
 pub(super) struct Account<'a> {
     exporter: &'a Exporter,
-    points: u64,
+    /// Points that are neither answered nor given up.
+    open: u64,
+    /// What stays open is kept for another push.
+    keeps: bool,
     pub(super) outcome: PushOutcome,
     closed: bool,
 }
 
 impl<'a> Account<'a> {
-    pub(super) fn open(exporter: &'a Exporter, requests: &[ExportMetricsServiceRequest]) -> Self {
-        let points = requests.iter().map(points_in).sum();
+    pub(super) fn open(exporter: &'a Exporter, points: u64, keeps: bool) -> Self {
         Self {
             exporter,
-            points,
+            open: points,
+            keeps,
             outcome: PushOutcome::default(),
             closed: false,
         }
@@ -24,12 +26,18 @@ impl<'a> Account<'a> {
 
     pub(super) fn note_accepted(&mut self, points: u64, accepted: &Accepted) {
         let rejected = accepted.rejected_points.min(points);
+        self.open = self.open.saturating_sub(points);
         self.outcome.points_rejected += rejected;
         self.outcome.points_sent += points - rejected;
         if rejected > 0 || !accepted.message.is_empty() {
-            let message = &accepted.message;
-            tracing::warn!(rejected, %message, "the collector took the request with remarks");
+            self.exporter.note_remark(rejected, &accepted.message);
         }
+    }
+
+    /// Points that no later push will hold.
+    pub(super) fn note_dropped(&mut self, points: u64) {
+        self.open = self.open.saturating_sub(points);
+        self.outcome.points_dropped += points;
     }
 
     /// The first error is the one that is told.
@@ -42,10 +50,13 @@ impl<'a> Account<'a> {
         std::mem::take(&mut self.outcome)
     }
 
-    /// What was neither sent nor rejected by now is lost.
+    /// What was not answered by now is lost, unless it is kept.
     fn settle(&mut self) {
-        let answered = self.outcome.points_sent + self.outcome.points_rejected;
-        self.outcome.points_dropped = self.points.saturating_sub(answered);
+        if self.keeps {
+            self.outcome.points_held = self.open;
+        } else {
+            self.note_dropped(self.open);
+        }
         self.closed = true;
         self.exporter.record(&self.outcome);
     }

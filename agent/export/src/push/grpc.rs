@@ -2,20 +2,27 @@
 
 use std::{error::Error as _, time::Duration};
 
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use bytes::{BufMut as _, Bytes};
+use http::uri::PathAndQuery;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use prost::Message as _;
 use tonic::{
     Code, Request, Status,
-    codec::CompressionEncoding,
+    client::Grpc,
+    codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
     transport::Channel,
 };
 use tonic_types::StatusExt as _;
 
 use super::{
-    Accepted, ExportMetricsServiceRequest, PushError, RESPONSE_BYTES, Refusal, Retry, SetupError,
-    innermost, printable, transport, user_agent,
+    Accepted, PushError, RESPONSE_BYTES, Refusal, Retry, SetupError, innermost, printable,
+    transport, user_agent,
 };
-use crate::endpoint::{Compression, Headers, OtlpSettings};
+use crate::{
+    encode::Payload,
+    endpoint::{Compression, Headers, OtlpSettings},
+};
 
 /// A connection that went silent is found dead within this and [`KEEP_ALIVE_TIMEOUT`].
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -27,10 +34,13 @@ const SHARED_TIMEOUT_SLACK: Duration = Duration::from_secs(1);
 /// How tonic's own refusal of a long answer begins; as a status from the collector its code may be retried.
 const TOO_LARGE: &str = "Error, decoded message length too large";
 
+/// <https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/collector/metrics/v1/metrics_service.proto>
+const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+
 #[derive(Debug)]
 pub(super) struct GrpcTransport {
     channel: Channel,
-    client: MetricsServiceClient<Channel>,
+    client: Grpc<Channel>,
     metadata: MetadataMap,
 }
 
@@ -49,7 +59,7 @@ impl GrpcTransport {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .connect_with_connector_lazy(transport::connector(settings)?);
         // Servers may answer compressed whatever they were sent: not to accept it fails good pushes.
-        let client = MetricsServiceClient::new(channel.clone())
+        let client = Grpc::new(channel.clone())
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(RESPONSE_BYTES);
         let client = match settings.compression {
@@ -67,16 +77,66 @@ impl GrpcTransport {
         self.channel.clone()
     }
 
-    pub(super) async fn send(
-        &self,
-        message: &ExportMetricsServiceRequest,
-    ) -> Result<Accepted, Refusal> {
-        let mut request = Request::new(message.clone());
+    pub(super) async fn send(&self, payload: &Payload) -> Result<Accepted, Refusal> {
+        let mut request = Request::new(payload.bytes.clone());
         *request.metadata_mut() = self.metadata.clone();
-        match self.client.clone().export(request).await {
-            Ok(response) => Ok(response.into_inner().into()),
+        match self.export(request).await {
+            Ok(response) => Ok(response.into()),
             Err(status) => Err(refusal(&status)),
         }
+    }
+
+    async fn export(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<ExportMetricsServiceResponse, Status> {
+        let mut client = self.client.clone();
+        // A failure to connect is a status of its own only when it comes out of the call.
+        let ready = client.ready().await;
+        ready.map_err(|error| Status::from_error(error.into()))?;
+        let path = PathAndQuery::from_static(EXPORT);
+        Ok(client.unary(request, path, ExportCodec).await?.into_inner())
+    }
+}
+
+/// Sends requests that are encoded already.
+#[derive(Clone, Copy, Debug)]
+struct ExportCodec;
+
+impl Codec for ExportCodec {
+    type Encode = Bytes;
+    type Decode = ExportMetricsServiceResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for ExportCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        into.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for ExportCodec {
+    type Item = ExportMetricsServiceResponse;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
+        let response = ExportMetricsServiceResponse::decode(from);
+        response
+            .map(Some)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }
 

@@ -21,10 +21,13 @@ use prost::Message as _;
 use serde::Deserialize;
 
 use super::{
-    Accepted, ExportMetricsServiceRequest, PushError, RESPONSE_BYTES, Refusal, Retry, innermost,
-    printable, transport, user_agent,
+    Accepted, PushError, RESPONSE_BYTES, Refusal, Retry, innermost, printable, transport,
+    user_agent,
 };
-use crate::endpoint::{Compression, Endpoint, OtlpSettings};
+use crate::{
+    encode::Payload,
+    endpoint::{Compression, Endpoint, OtlpSettings},
+};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -101,16 +104,14 @@ impl HttpTransport {
         })
     }
 
-    pub(super) fn body(&self, message: &ExportMetricsServiceRequest) -> Body {
-        let plain = message.encode_to_vec();
+    pub(super) fn body(&self, payload: &Payload) -> Body {
         let packed = match self.compression {
-            Compression::Gzip => gzip(&plain),
+            Compression::Gzip => gzip(&payload.bytes),
             Compression::None => None,
         };
-        let gzip = packed.is_some();
         Body {
-            bytes: packed.unwrap_or(plain).into(),
-            gzip,
+            gzip: packed.is_some(),
+            bytes: packed.map_or_else(|| payload.bytes.clone(), Bytes::from),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Pushes requests to a collector: one push at a time, bounded in time and memory, nothing queued.
 //!
-//! Points are cumulative: what a failed push held is dropped, and the next snapshot says it again.
+//! What a failed push held of cumulative points is dropped: the next snapshot says it again. Of delta points one
+//! batch is kept and sent again as it is until it is answered or too old.
 
 mod account;
 mod grpc;
+mod held;
 mod http_protobuf;
 mod outcome;
 mod retry;
@@ -18,8 +20,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResp
 use tokio::time::Instant;
 
 use crate::{
-    ExportMetricsServiceRequest, VERSION,
-    encode::points_in,
+    VERSION,
+    encode::Payload,
     endpoint::{Endpoint, OtlpSettings, Protocol},
 };
 
@@ -27,6 +29,7 @@ pub use outcome::{ExportStats, PushError, PushOutcome, SetupError};
 pub use transport::{TlsError, TlsFile};
 
 use account::Account;
+use held::Held;
 
 pub(crate) use grpc::metadata;
 pub(crate) use http_protobuf::HttpTransport;
@@ -48,15 +51,26 @@ const OTLP_CRATE_VERSION: &str = "0.33.1";
 pub struct Exporter {
     settings: OtlpSettings,
     transport: Transport,
-    /// Held during a push. Until when the collector wants to be left alone.
-    flight: tokio::sync::Mutex<Option<Instant>>,
+    /// Locked during a push.
+    flight: tokio::sync::Mutex<Flight>,
     stats: Mutex<ExportStats>,
+}
+
+/// What outlives a push.
+#[derive(Debug, Default)]
+struct Flight {
+    /// Until when the collector wants to be left alone.
+    throttled_until: Option<Instant>,
+    /// The delta batch that is not answered yet.
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
 enum Transport {
     Grpc(Box<grpc::GrpcTransport>),
     Http(Box<HttpTransport>),
+    #[cfg(test)]
+    Scripted(tests::Script),
 }
 
 /// A collector's good answer.
@@ -105,61 +119,111 @@ impl Exporter {
         self.lock_stats().clone()
     }
 
-    /// Pushes the requests of one snapshot, one after the other. Takes at most the timeout for each, and
-    /// gives up the rest once the collector does not answer. Dropped half-way, it counts what was left.
-    pub async fn push(&self, requests: &[ExportMetricsServiceRequest]) -> PushOutcome {
-        let mut account = Account::open(self, requests);
+    /// Pushes the requests of one cumulative snapshot, one after the other. Takes at most the timeout for each,
+    /// and gives up the rest once the collector does not answer. Dropped half-way, it counts what was left.
+    pub async fn push(&self, payloads: &[Payload]) -> PushOutcome {
+        let points = payloads.iter().map(|payload| payload.points).sum();
+        let mut account = Account::open(self, points, false);
         match self.flight.try_lock() {
-            Ok(mut throttled_until) => {
-                self.push_alone(requests, &mut throttled_until, &mut account)
-                    .await;
-            }
+            Ok(mut flight) => self.push_alone(payloads, &mut flight, &mut account).await,
             Err(_) => account.stop(PushError::Busy),
         }
         account.close()
     }
 
+    /// Pushes a batch of delta points. What is not answered is kept, to be pushed again with
+    /// [`Exporter::push_again`] for as long as `hold`; a batch kept before it is given up.
+    pub async fn push_once(&self, payloads: Vec<Payload>, hold: Duration) -> PushOutcome {
+        let mut flight = self.flight.lock().await;
+        let before = flight.held.replace(Held::new(payloads, hold));
+        if let Some(before) = before {
+            self.lock_stats().points_dropped += before.points();
+        }
+        self.push_held(&mut flight).await
+    }
+
+    /// Pushes what is kept, byte for byte.
+    pub async fn push_again(&self) -> PushOutcome {
+        let mut flight = self.flight.lock().await;
+        self.push_held(&mut flight).await
+    }
+
+    /// Whether a delta batch is being pushed or kept: the next one must wait.
+    pub fn is_holding(&self) -> bool {
+        self.flight
+            .try_lock()
+            .map_or(true, |flight| flight.held.is_some())
+    }
+
+    /// Takes the place of another exporter: goes on with its totals, and with the batch it keeps if `keeps`.
+    pub async fn take_over(&self, before: &Self, keeps: bool) {
+        let mut theirs = before.flight.lock().await;
+        *self.lock_stats() = before.stats();
+        if let Some(held) = theirs.held.take() {
+            if keeps {
+                self.flight.lock().await.held = Some(held);
+                return;
+            }
+            let mut stats = self.lock_stats();
+            stats.points_dropped += held.points();
+            stats.points_held = 0;
+        }
+    }
+
     async fn push_alone(
         &self,
-        requests: &[ExportMetricsServiceRequest],
-        throttled_until: &mut Option<Instant>,
+        payloads: &[Payload],
+        flight: &mut Flight,
         account: &mut Account<'_>,
     ) {
-        let left = throttled_until.map(|until| until.saturating_duration_since(Instant::now()));
-        if let Some(left) = left.filter(|left| !left.is_zero()) {
-            return account.stop(PushError::Throttled { left });
+        if let Some(error) = flight.throttled() {
+            return account.stop(error);
         }
-        for request in requests {
-            let sent = self.send(request, &mut account.outcome.retries).await;
-            let Refusal { error, retry } = match sent {
-                Ok(accepted) => {
-                    account.note_accepted(points_in(request), &accepted);
-                    continue;
-                }
-                Err(refusal) => refusal,
-            };
-            account.stop(error);
-            if let Retry::After(delay) = retry {
-                *throttled_until = Some(Instant::now() + delay.min(THROTTLE_MAX));
-            }
-            // A refused request says nothing about the next one; a silent collector does.
-            if retry != Retry::Never {
+        for payload in payloads {
+            let sent = self.send(payload, &mut account.outcome.retries).await;
+            if !flight.note(sent, payload, account) {
                 return;
             }
         }
     }
 
-    async fn send(
-        &self,
-        request: &ExportMetricsServiceRequest,
-        retries: &mut u64,
-    ) -> Result<Accepted, Refusal> {
+    async fn push_held(&self, flight: &mut Flight) -> PushOutcome {
+        let points = flight.held.as_ref().map_or(0, Held::points);
+        let mut account = Account::open(self, points, true);
+        if let Some(error) = flight.throttled() {
+            account.stop(error);
+        } else {
+            // Each stays where it is until it is answered: this may be dropped half-way.
+            while let Some(payload) = flight.held.as_ref().and_then(Held::next) {
+                let sent = self.send(&payload, &mut account.outcome.retries).await;
+                if !flight.note(sent, &payload, &mut account) {
+                    break;
+                }
+                if let Some(held) = &mut flight.held {
+                    held.advance();
+                }
+            }
+        }
+        flight.held = flight.held.take().filter(|held| held.points() > 0);
+        if let Some(late) = flight.held.take_if(|held| held.is_over()) {
+            let points = late.points();
+            account.note_dropped(points);
+            account.stop(PushError::HoldOver { points });
+        }
+        account.close()
+    }
+
+    async fn send(&self, payload: &Payload, retries: &mut u64) -> Result<Accepted, Refusal> {
         let timeout = self.settings.timeout;
         match &self.transport {
-            Transport::Grpc(grpc) => retry::until(timeout, retries, || grpc.send(request)).await,
+            Transport::Grpc(grpc) => retry::until(timeout, retries, || grpc.send(payload)).await,
             Transport::Http(http) => {
-                let body = http.body(request);
+                let body = http.body(payload);
                 retry::until(timeout, retries, || http.send(body.clone())).await
+            }
+            #[cfg(test)]
+            Transport::Scripted(script) => {
+                retry::until(timeout, retries, || script.send(payload)).await
             }
         }
     }
@@ -169,6 +233,8 @@ impl Exporter {
         match &self.transport {
             Transport::Grpc(grpc) => Some(grpc.channel()),
             Transport::Http(_) => None,
+            #[cfg(test)]
+            Transport::Scripted(_) => None,
         }
     }
 
@@ -183,6 +249,7 @@ impl Exporter {
         stats.points_sent += outcome.points_sent;
         stats.points_rejected += outcome.points_rejected;
         stats.points_dropped += outcome.points_dropped;
+        stats.points_held = outcome.points_held;
         let endpoint = &self.settings.endpoint;
         if let Some(error) = &outcome.error {
             if !stats.failing {
@@ -204,8 +271,52 @@ impl Exporter {
             .and_then(|since| u64::try_from(since.as_nanos()).ok());
     }
 
+    /// The same remark comes with every push: it is logged when it changes.
+    fn note_remark(&self, rejected: u64, message: &str) {
+        let mut stats = self.lock_stats();
+        if stats.last_remark.as_deref() != Some(message) {
+            tracing::warn!(rejected, %message, "the collector took the request with remarks");
+            stats.last_remark = Some(message.to_owned());
+        }
+    }
+
     fn lock_stats(&self) -> MutexGuard<'_, ExportStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// Why nothing may be sent now.
+    fn throttled(&self) -> Option<PushError> {
+        let left = self
+            .throttled_until?
+            .saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(PushError::Throttled { left })
+    }
+
+    /// Takes an answer into the account; whether the next request may follow. A refused request says nothing
+    /// about the next one; a silent collector does.
+    fn note(
+        &mut self,
+        sent: Result<Accepted, Refusal>,
+        payload: &Payload,
+        account: &mut Account<'_>,
+    ) -> bool {
+        let Refusal { error, retry } = match sent {
+            Ok(accepted) => {
+                account.note_accepted(payload.points, &accepted);
+                return true;
+            }
+            Err(refusal) => refusal,
+        };
+        account.stop(error);
+        if let Retry::After(delay) = retry {
+            self.throttled_until = Some(Instant::now() + delay.min(THROTTLE_MAX));
+        }
+        if retry == Retry::Never {
+            account.note_dropped(payload.points);
+        }
+        retry == Retry::Never
     }
 }
 

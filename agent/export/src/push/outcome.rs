@@ -19,6 +19,12 @@ pub enum PushError {
         /// How much longer.
         left: Duration,
     },
+    /// A delta batch was not answered within the time for which it is kept.
+    #[error("a delta batch of {points} points was not answered in time and is dropped")]
+    HoldOver {
+        /// How many points it still had.
+        points: u64,
+    },
     /// No answer within the time for a push.
     #[error("no answer within {} ms", timeout.as_millis())]
     Timeout {
@@ -90,8 +96,10 @@ pub struct PushOutcome {
     pub points_sent: u64,
     /// Points the collector refused in an otherwise accepted request.
     pub points_rejected: u64,
-    /// Points that never arrived; the next snapshot heals them.
+    /// Points that never arrived; cumulative ones are healed by the next snapshot.
     pub points_dropped: u64,
+    /// Delta points that were not answered and are kept to be sent again.
+    pub points_held: u64,
     /// Attempts after the first.
     pub retries: u64,
     /// The first error, if there was one.
@@ -120,8 +128,12 @@ pub struct ExportStats {
     pub points_rejected: u64,
     /// Points that never arrived.
     pub points_dropped: u64,
+    /// Delta points that wait to be sent again.
+    pub points_held: u64,
     /// The latest error, kept after a success.
     pub last_error: Option<String>,
+    /// What the collector last remarked about a request that it took.
+    pub last_remark: Option<String>,
     /// Whether the latest push failed.
     pub failing: bool,
     /// When a push was last accepted, in nanoseconds since the Unix epoch.

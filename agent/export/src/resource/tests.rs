@@ -1,8 +1,8 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{
-    AttributesError, HostRoots, Node, NodeError, NodeIdSource, ResourceTemplate, instance_id,
-    parse_attributes, read_node,
+    AttributesError, HostRoots, Identity, Node, NodeError, NodeIdSource, ResourceTemplate,
+    instance_id, parse_attributes, read_node,
 };
 use crate::fixture::{node, workload};
 
@@ -92,7 +92,7 @@ fn tells_every_two_services_apart() {
     let mut service = workload("api");
     let mut ids = BTreeSet::new();
     let mut add = |node: &Node, service: &kerntally_model::Workload| {
-        let template = ResourceTemplate::new(node.clone(), []);
+        let template = ResourceTemplate::new(node.clone(), Identity::Node, []);
         let id = template.attributes(service)["service.instance.id"].clone();
         assert!(ids.insert(id.clone()), "{service:?} repeats {id}");
     };
@@ -138,7 +138,7 @@ fn gives_the_same_instance_id_for_ever() {
 #[test]
 fn leaves_service_names_out_of_the_base_and_lets_the_workload_win() {
     let base = parse_attributes("service.name=x,service.instance.id=y,team=a,region=eu%2Dwest");
-    let template = ResourceTemplate::new(node(), base.unwrap());
+    let template = ResourceTemplate::new(node(), Identity::Node, base.unwrap());
     let mut service = workload("api");
     service.attributes = vec![("team".to_owned(), "b".to_owned())];
     let attributes = template.attributes(&service);
@@ -147,6 +147,20 @@ fn leaves_service_names_out_of_the_base_and_lets_the_workload_win() {
     assert_eq!(attributes["team"], "b");
     assert_eq!(attributes["region"], "eu-west");
     assert_eq!(attributes["host.name"], "node-1");
+}
+
+#[test]
+fn without_an_identity_the_nodes_write_one_stream() {
+    let of = |id: &str| {
+        let node = Node {
+            id: id.to_owned(),
+            host_name: None,
+            ..node()
+        };
+        ResourceTemplate::new(node, Identity::None, []).attributes(&workload("api"))
+    };
+    assert_eq!(of("a"), of("b"));
+    assert!(!of("a").contains_key("service.instance.id"));
 }
 
 #[test]

@@ -21,152 +21,184 @@ type Emit<'a> = dyn Fn(u64, &[KeyValue]) + 'a;
 /// takes the reading and the others use it, so that the ledger's equation holds in every collection.
 pub(super) fn register(meter: &Meter, source: &Arc<dyn SelfSource>) {
     let source = Arc::clone(source);
-    let seen = meter.u64_observable_counter("kerntally.exchanges.seen");
-    seen.with_unit("{exchange}")
-        .with_description("Exchanges seen.")
+    let seen = meter.u64_observable_counter(SEEN.name);
+    seen.with_unit(SEEN.unit)
+        .with_description(SEEN.description)
         .with_callback(move |observer| {
             let reading = Rc::new(source.read());
             CURRENT.set(Rc::clone(&reading));
-            exchanges_seen(&reading, &|value, attributes| {
+            (SEEN.observe)(&reading, &|value, attributes| {
                 observer.observe(value, attributes);
             });
         })
         .build();
-    for (name, unit, description, observe) in COUNTERS {
-        let counter = meter.u64_observable_counter(name);
-        let counter = counter.with_unit(unit).with_description(description);
-        counter
+    for counter in COUNTERS {
+        let observe = counter.observe;
+        let builder = meter.u64_observable_counter(counter.name);
+        let builder = builder
+            .with_unit(counter.unit)
+            .with_description(counter.description);
+        builder
             .with_callback(move |observer| emit(observer, observe))
             .build();
     }
-    for (name, unit, description, observe) in GAUGES {
-        let gauge = meter.u64_observable_gauge(name);
-        let gauge = gauge.with_unit(unit).with_description(description);
-        gauge
+    for gauge in GAUGES {
+        let observe = gauge.observe;
+        let builder = meter.u64_observable_gauge(gauge.name);
+        let builder = builder
+            .with_unit(gauge.unit)
+            .with_description(gauge.description);
+        builder
             .with_callback(move |observer| emit(observer, observe))
             .build();
     }
 }
 
-/// Name, unit, description, and how a reading becomes values.
-type Definition = (
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&Reading, &Emit<'_>),
-);
+/// An instrument that is observed.
+pub(crate) struct SelfInstrument {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) attributes: &'static [&'static str],
+    /// How a reading becomes values.
+    observe: fn(&Reading, &Emit<'_>),
+}
 
-const COUNTERS: [Definition; 13] = [
-    (
-        "kerntally.exchanges",
-        "{exchange}",
-        "Exchanges by what became of them.",
-        exchanges,
-    ),
-    (
-        "kerntally.exchanges.cut",
-        "{exchange}",
-        "Exchanges tallied while still open.",
-        exchanges_cut,
-    ),
-    (
-        "kerntally.blind",
-        "{event}",
-        "What was seen and cannot be counted in exchanges.",
-        blind,
-    ),
-    (
-        "kerntally.export.pushes",
-        "{push}",
-        "Pushes by result.",
-        pushes,
-    ),
-    (
-        "kerntally.export.retries",
-        "{attempt}",
-        "Attempts of pushes after the first.",
-        |reading, emit| {
+/// The first of all: its callback takes the reading.
+pub(crate) const SEEN: SelfInstrument = SelfInstrument {
+    name: "kerntally.exchanges.seen",
+    unit: "{exchange}",
+    description: "Exchanges seen.",
+    attributes: &["role"],
+    observe: exchanges_seen,
+};
+
+pub(crate) const COUNTERS: [SelfInstrument; 13] = [
+    SelfInstrument {
+        name: "kerntally.exchanges",
+        unit: "{exchange}",
+        description: "Exchanges by what became of them.",
+        attributes: &["role", "outcome"],
+        observe: exchanges,
+    },
+    SelfInstrument {
+        name: "kerntally.exchanges.cut",
+        unit: "{exchange}",
+        description: "Exchanges tallied while still open.",
+        attributes: &["role"],
+        observe: exchanges_cut,
+    },
+    SelfInstrument {
+        name: "kerntally.blind",
+        unit: "{event}",
+        description: "What was seen and cannot be counted in exchanges.",
+        attributes: &["reason"],
+        observe: blind,
+    },
+    SelfInstrument {
+        name: "kerntally.export.pushes",
+        unit: "{push}",
+        description: "Pushes by result.",
+        attributes: &["result"],
+        observe: pushes,
+    },
+    SelfInstrument {
+        name: "kerntally.export.retries",
+        unit: "{attempt}",
+        description: "Attempts of pushes after the first.",
+        attributes: &[],
+        observe: |reading, emit| {
             export_value(reading, emit, |export| export.retries);
         },
-    ),
-    (
-        "kerntally.export.points_sent",
-        "{point}",
-        "Points the collector took.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.export.points_sent",
+        unit: "{point}",
+        description: "Points the collector took.",
+        attributes: &[],
+        observe: |reading, emit| {
             export_value(reading, emit, |export| export.points_sent);
         },
-    ),
-    (
-        "kerntally.export.points_rejected",
-        "{point}",
-        "Points the collector refused.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.export.points_rejected",
+        unit: "{point}",
+        description: "Points the collector refused.",
+        attributes: &[],
+        observe: |reading, emit| {
             export_value(reading, emit, |export| export.points_rejected);
         },
-    ),
-    (
-        "kerntally.export.points_dropped",
-        "{point}",
-        "Points that never arrived.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.export.points_dropped",
+        unit: "{point}",
+        description: "Points that never arrived.",
+        attributes: &[],
+        observe: |reading, emit| {
             export_value(reading, emit, |export| export.points_dropped);
         },
-    ),
-    (
-        "kerntally.file.lines",
-        "{line}",
-        "Lines written to the export file.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.file.lines",
+        unit: "{line}",
+        description: "Lines written to the export file.",
+        attributes: &[],
+        observe: |reading, emit| {
             file_value(reading, emit, |file| file.lines);
         },
-    ),
-    (
-        "kerntally.file.dropped",
-        "{line}",
-        "Lines the export file did not take.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.file.dropped",
+        unit: "{line}",
+        description: "Lines the export file did not take.",
+        attributes: &[],
+        observe: |reading, emit| {
             file_value(reading, emit, |file| file.dropped);
         },
-    ),
-    (
-        "kerntally.file.rotations",
-        "{file}",
-        "Export files put aside.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.file.rotations",
+        unit: "{file}",
+        description: "Export files put aside.",
+        attributes: &[],
+        observe: |reading, emit| {
             file_value(reading, emit, |file| file.rotations);
         },
-    ),
-    (
-        "kerntally.config.reloads",
-        "{reload}",
-        "Configurations put in force.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.config.reloads",
+        unit: "{reload}",
+        description: "Configurations put in force.",
+        attributes: &[],
+        observe: |reading, emit| {
             emit(reading.config_reloads, &[]);
         },
-    ),
-    (
-        "kerntally.config.reload_errors",
-        "{reload}",
-        "Configurations refused.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.config.reload_errors",
+        unit: "{reload}",
+        description: "Configurations refused.",
+        attributes: &[],
+        observe: |reading, emit| {
             emit(reading.config_reload_errors, &[]);
         },
-    ),
+    },
 ];
 
-const GAUGES: [Definition; 6] = [
-    (
-        "kerntally.exchanges.open",
-        "{exchange}",
-        "Exchanges seen that have no outcome yet.",
-        open,
-    ),
-    (
-        "kerntally.series",
-        "{series}",
-        "Live series of a service.",
-        |reading, emit| {
+pub(crate) const GAUGES: [SelfInstrument; 7] = [
+    SelfInstrument {
+        name: "kerntally.exchanges.open",
+        unit: "{exchange}",
+        description: "Exchanges seen that have no outcome yet.",
+        attributes: &["role"],
+        observe: open,
+    },
+    SelfInstrument {
+        name: "kerntally.series",
+        unit: "{series}",
+        description: "Live series of a service.",
+        attributes: &["service"],
+        observe: |reading, emit| {
             for series in &reading.series {
                 emit(
                     series.live,
@@ -174,12 +206,13 @@ const GAUGES: [Definition; 6] = [
                 );
             }
         },
-    ),
-    (
-        "kerntally.series.limit",
-        "{series}",
-        "Series a service may have.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.series.limit",
+        unit: "{series}",
+        description: "Series a service may have.",
+        attributes: &["service"],
+        observe: |reading, emit| {
             for series in &reading.series {
                 emit(
                     series.limit,
@@ -187,28 +220,40 @@ const GAUGES: [Definition; 6] = [
                 );
             }
         },
-    ),
-    (
-        "kerntally.degraded",
-        "1",
-        "What works less than fully.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.degraded",
+        unit: "1",
+        description: "What works less than fully.",
+        attributes: &["reason"],
+        observe: |reading, emit| {
             for reason in &reading.degraded {
                 emit(1, &[KeyValue::new("reason", *reason)]);
             }
         },
-    ),
-    (
-        "kerntally.build.info",
-        "1",
-        "Version and back end.",
-        build_info,
-    ),
-    (
-        "kerntally.export.last_success",
-        "s",
-        "Time of the last accepted push, Unix.",
-        |reading, emit| {
+    },
+    SelfInstrument {
+        name: "kerntally.build.info",
+        unit: "1",
+        description: "Version and back end.",
+        attributes: &["version", "backend"],
+        observe: build_info,
+    },
+    SelfInstrument {
+        name: "kerntally.export.points_held",
+        unit: "{point}",
+        description: "Delta points that wait to be sent again.",
+        attributes: &[],
+        observe: |reading, emit| {
+            export_value(reading, emit, |export| export.points_held);
+        },
+    },
+    SelfInstrument {
+        name: "kerntally.export.last_success",
+        unit: "s",
+        description: "Time of the last accepted push, Unix.",
+        attributes: &[],
+        observe: |reading, emit| {
             let last = reading
                 .export
                 .as_ref()
@@ -217,7 +262,7 @@ const GAUGES: [Definition; 6] = [
                 emit(nanoseconds / 1_000_000_000, &[]);
             }
         },
-    ),
+    },
 ];
 
 fn emit(observer: &dyn AsyncInstrument<u64>, observe: fn(&Reading, &Emit<'_>)) {

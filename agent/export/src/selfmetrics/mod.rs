@@ -29,6 +29,7 @@ use crate::{
     semconv,
 };
 
+pub(crate) use instruments::{COUNTERS, GAUGES, SEEN, SelfInstrument};
 pub use reading::{Reading, RoleReading, SelfSource, ServiceSeries};
 
 /// Content type of [`SelfMetrics::prometheus_text`].

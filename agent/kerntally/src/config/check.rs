@@ -14,7 +14,7 @@ use super::node::{Node, Step, dotted};
 use super::scalar::{Size, Span};
 use super::schema::{
     Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host,
-    Identity, Instrumented, Otlp, Protocol, Routes, Selector, ServiceRule, Temporality,
+    Identity, Instrumented, Otlp, Protocol, Routes, Selector, Temporality,
 };
 
 /// A remark about one key.
@@ -46,15 +46,19 @@ pub(crate) fn findings(config: &Config) -> Findings {
     let mut findings = Findings::default();
     findings.check_hooks(&config.hooks);
     findings.check_discovery(config);
-    findings.check_services(&config.services);
+    findings.check_services(config);
     findings.check_routes(&["routes"], &config.routes);
     findings.check_attributes(&[Step::Key("attributes".to_owned())], &config.attributes);
     findings.check_histogram(&["histogram"], &config.histogram);
     findings.check_cardinality(&config.cardinality);
+    findings.check_exemplars(&steps(&["exemplars"]), &config.exemplars);
     findings.check_export(&config.export);
     findings.check_not_built(config);
     findings
 }
+
+/// Exemplars that a series may keep: each takes 80 bytes for as long as it is busy.
+const MOST_EXEMPLARS: u32 = 100;
 
 const NOT_BUILT: &str = "not built in this version";
 
@@ -151,8 +155,8 @@ impl Findings {
         }
     }
 
-    fn check_services(&mut self, services: &[ServiceRule]) {
-        for (index, rule) in services.iter().enumerate() {
+    fn check_services(&mut self, config: &Config) {
+        for (index, rule) in config.services.iter().enumerate() {
             let path = |key: &str| {
                 vec![
                     Step::Key("services".into()),
@@ -163,7 +167,6 @@ impl Findings {
             self.check_selector(&path("match"), &rule.r#match);
             let later = [
                 ("attributes", rule.attributes.is_some()),
-                ("exemplars", rule.exemplars.is_some()),
                 ("histogram", rule.histogram.is_some()),
             ];
             for (key, _) in later.iter().filter(|(_, given)| *given) {
@@ -175,6 +178,10 @@ impl Findings {
             }
             if let Some(allowed) = &rule.attributes {
                 self.check_attributes(&path("attributes"), allowed);
+            }
+            let own = rule.exemplars.over(&config.exemplars);
+            if own != config.exemplars {
+                self.check_exemplars(&path("exemplars"), &own);
             }
             if rule.name.as_deref() == Some("") {
                 let message = "expected a name".to_owned();
@@ -267,6 +274,32 @@ impl Findings {
         }
     }
 
+    fn check_exemplars(&mut self, path: &[Step], exemplars: &Exemplars) {
+        let mut refuse = |keys: &[&str], message: String| {
+            let path = path.iter().cloned().chain(steps(keys)).collect();
+            self.errors.push(Finding { path, message });
+        };
+        if !(1..=MOST_EXEMPLARS).contains(&exemplars.per_series) {
+            let got = exemplars.per_series;
+            refuse(
+                &["per_series"],
+                format!("expected 1 to {MOST_EXEMPLARS}, got {got}"),
+            );
+        }
+        let shares = [
+            ("healthy", exemplars.budget.healthy),
+            ("max_error_rate", exemplars.budget.max_error_rate),
+        ];
+        for (key, share) in shares {
+            if !(0.0..=1.0).contains(&share) {
+                refuse(
+                    &["budget", key],
+                    format!("expected a share from 0 to 1, got {share}"),
+                );
+            }
+        }
+    }
+
     fn check_export(&mut self, export: &Export) {
         if !(Span(std::time::Duration::from_millis(100))..=Span::from_secs(86_400))
             .contains(&export.interval)
@@ -274,14 +307,10 @@ impl Findings {
             let message = format!("expected 100ms to 24h, got {}", export.interval);
             self.error(&["export", "interval"], message);
         }
-        if export.temporality != Temporality::Cumulative {
-            let message = format!("delta points are {NOT_BUILT}, expected cumulative");
-            self.error(&["export", "temporality"], message);
-        }
-        if export.prometheus.listen.is_some() {
-            self.warn(
+        if export.temporality != Temporality::Cumulative && export.prometheus.listen.is_some() {
+            self.error(
                 &["export", "prometheus", "listen"],
-                format!("the pull is {NOT_BUILT}"),
+                "the pull requires export.temporality: cumulative",
             );
         }
         if let Some(otlp) = &export.otlp {
@@ -323,15 +352,13 @@ impl Findings {
             Identity::Process => {
                 self.error(&["resource", "identity"], format!("process is {NOT_BUILT}"));
             }
+            Identity::None if config.export.temporality != Temporality::Cumulative => {}
             Identity::None => {
                 self.error(
                     &["resource", "identity"],
                     "none requires export.temporality: delta",
                 );
             }
-        }
-        if config.exemplars != Exemplars::default() {
-            self.warn(&["exemplars"], format!("exemplars are {NOT_BUILT}"));
         }
         if config.limits.cpu.is_some() {
             self.warn(

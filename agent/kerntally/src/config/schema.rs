@@ -313,7 +313,7 @@ pub(crate) struct ServiceRule {
     pub(crate) cardinality: CardinalityOverrides,
     pub(crate) status: Option<Status>,
     pub(crate) attributes: Option<BTreeMap<String, Vec<String>>>,
-    pub(crate) exemplars: Option<Exemplars>,
+    pub(crate) exemplars: ExemplarOverrides,
     pub(crate) histogram: Option<Histogram>,
 }
 
@@ -332,6 +332,50 @@ section! {
     CardinalityOverrides {
         per_service: Option<u32> = None,
         hosts_per_service: Option<u32> = None,
+    }
+}
+
+section! {
+    /// What one service has instead of `exemplars`; what is not given stays.
+    ExemplarOverrides {
+        filter: Option<ExemplarFilter> = None,
+        policy: Option<ExemplarPolicy> = None,
+        per_series: Option<u32> = None,
+        headers: Option<Vec<TraceHeader>> = None,
+        budget: ExemplarBudgetOverrides = ExemplarBudgetOverrides::default(),
+    }
+}
+
+section! {
+    /// What one service has instead of `exemplars.budget`; what is not given stays.
+    ExemplarBudgetOverrides {
+        healthy: Option<f64> = None,
+        max_error_rate: Option<f64> = None,
+    }
+}
+
+impl ExemplarOverrides {
+    /// Nothing is overridden.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The exemplars of the service.
+    pub(crate) fn over(&self, exemplars: &Exemplars) -> Exemplars {
+        let budget = &exemplars.budget;
+        Exemplars {
+            filter: self.filter.unwrap_or(exemplars.filter),
+            policy: self.policy.unwrap_or(exemplars.policy),
+            per_series: self.per_series.unwrap_or(exemplars.per_series),
+            headers: self
+                .headers
+                .clone()
+                .unwrap_or_else(|| exemplars.headers.clone()),
+            budget: ExemplarBudget {
+                healthy: self.budget.healthy.unwrap_or(budget.healthy),
+                max_error_rate: self.budget.max_error_rate.unwrap_or(budget.max_error_rate),
+            },
+        }
     }
 }
 

@@ -10,13 +10,15 @@ use kerntally_model::Instrument;
 use kerntally_pipeline::aggregate::AttributeSet;
 use kerntally_pipeline::attribute::Selector as PipelineSelector;
 use kerntally_pipeline::config as pipeline;
+use kerntally_pipeline::exemplar;
 use kerntally_pipeline::route::PatternSet;
 use kerntally_probes::{Backend as HookBackend, BackendChoice, Options};
+use kerntally_wire::{TraceFormat, TraceFormats};
 
 use super::node::Step;
 use super::schema::{
-    Backend, Compression, Config, Hooks, Otlp, Protocol, Routes, Selector, ServiceRule, Side,
-    Status, Unmatched,
+    Backend, Compression, Config, ExemplarFilter, ExemplarPolicy, Exemplars, Hooks, Otlp, Protocol,
+    Routes, Selector, ServiceRule, Side, Status, TraceHeader, Unmatched,
 };
 
 /// A stage refused a value.
@@ -78,8 +80,11 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
         },
         services: services(config)?,
         routes: routes(&[key("routes")], &config.routes)?,
-        server_attributes: attributes(server, &config.attributes)?,
-        client_attributes: attributes(client, &config.attributes)?,
+        attributes: pipeline::AllowLists {
+            server: attributes(server, &config.attributes)?,
+            client: attributes(client, &config.attributes)?,
+            active: None,
+        },
         known_methods: config.http.known_methods.clone(),
         status: status(config.status),
         cardinality: pipeline::Cardinality {
@@ -89,7 +94,9 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
             hosts_per_service: config.cardinality.hosts_per_service as usize,
             idle_ttl: config.cardinality.idle_ttl.0,
         },
+        exemplars: exemplars(&config.exemplars),
         resource_allow: config.resource.allow.clone(),
+        ..pipeline::Config::default()
     })
 }
 
@@ -153,20 +160,20 @@ fn parse_selector(selector: &Selector, path: Vec<Step>) -> Result<PipelineSelect
 fn services(config: &Config) -> Result<Vec<pipeline::ServiceRule>, StageError> {
     let rules = config.services.iter().enumerate();
     rules
-        .map(|(index, rule)| service(index, rule, &config.routes))
+        .map(|(index, rule)| service(index, rule, config))
         .collect()
 }
 
 fn service(
     index: usize,
     rule: &ServiceRule,
-    general: &Routes,
+    general: &Config,
 ) -> Result<pipeline::ServiceRule, StageError> {
     let at = |name: &str| vec![key("services"), Step::Index(index), key(name)];
     let own_routes = if rule.routes.is_empty() {
         None
     } else {
-        Some(routes(&at("routes"), &rule.routes.over(general))?)
+        Some(routes(&at("routes"), &rule.routes.over(&general.routes))?)
     };
     let limit = |limit: Option<u32>| limit.map(|limit| limit as usize);
     Ok(pipeline::ServiceRule {
@@ -175,8 +182,12 @@ fn service(
         namespace: rule.namespace.clone(),
         version: rule.version.clone(),
         attributes: Vec::new(),
+        allow: None,
+        histogram: None,
         routes: own_routes,
         status: rule.status.map(status),
+        exemplars: (!rule.exemplars.is_empty())
+            .then(|| exemplars(&rule.exemplars.over(&general.exemplars))),
         per_service: limit(rule.cardinality.per_service),
         hosts_per_service: limit(rule.cardinality.hosts_per_service),
     })
@@ -210,6 +221,36 @@ fn attributes(
     };
     AttributeSet::parse(instrument, listed.iter().map(String::as_str))
         .map_err(|error| StageError::new(vec![key("attributes"), key(name)], &error))
+}
+
+fn exemplars(exemplars: &Exemplars) -> exemplar::ExemplarConfig {
+    exemplar::ExemplarConfig {
+        filter: match exemplars.filter {
+            ExemplarFilter::TraceBased => exemplar::ExemplarFilter::TraceBased,
+            ExemplarFilter::AlwaysOn => exemplar::ExemplarFilter::AlwaysOn,
+            ExemplarFilter::AlwaysOff => exemplar::ExemplarFilter::AlwaysOff,
+        },
+        policy: match exemplars.policy {
+            ExemplarPolicy::Tail => exemplar::ExemplarPolicy::Tail,
+            ExemplarPolicy::Uniform => exemplar::ExemplarPolicy::Uniform,
+            ExemplarPolicy::Budget => exemplar::ExemplarPolicy::Budget,
+        },
+        per_series: exemplars.per_series as usize,
+        formats: TraceFormats::new(exemplars.headers.iter().map(|header| match header {
+            TraceHeader::TraceContext => TraceFormat::TraceContext,
+            TraceHeader::B3 => TraceFormat::B3,
+            TraceHeader::B3Multi => TraceFormat::B3Multi,
+            TraceHeader::Datadog => TraceFormat::Datadog,
+            TraceHeader::Jaeger => TraceFormat::Jaeger,
+            TraceHeader::Xray => TraceFormat::Xray,
+            TraceHeader::Gcp => TraceFormat::Gcp,
+            TraceHeader::Ottrace => TraceFormat::OpenTracing,
+        })),
+        budget: exemplar::ExemplarBudget {
+            healthy: exemplars.budget.healthy,
+            max_error_rate: exemplars.budget.max_error_rate,
+        },
+    }
 }
 
 fn status(status: Status) -> pipeline::StatusMode {

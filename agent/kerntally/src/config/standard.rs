@@ -95,8 +95,6 @@ impl<'a> Layer<'a> {
         };
         let known = [
             "tracecontext",
-            "b3",
-            "b3multi",
             "jaeger",
             "xray",
             "ottrace",
@@ -109,7 +107,10 @@ impl<'a> Layer<'a> {
             .map(str::trim)
             .filter(|name| !name.is_empty())
         {
-            if known.contains(&name) {
+            if matches!(name, "b3" | "b3multi") {
+                // The specification has either read both, the single header first.
+                headers.extend(["b3", "b3multi"].map(Value::from));
+            } else if known.contains(&name) {
                 headers.push(Value::from(name));
             } else if !matches!(name, "baggage" | "none") {
                 self.warnings.push(format!(
@@ -380,6 +381,20 @@ mod tests {
             serde_json::json!({"team": "core"})
         );
         assert_eq!(standard.own_service_name.as_deref(), Some("my-agent"));
+    }
+
+    #[test]
+    fn propagators_say_which_headers_are_read() {
+        let read = |text| applied("", &[("OTEL_PROPAGATORS", text)]);
+        let (json, warnings, _) = read("tracecontext, baggage,b3multi");
+        let expected = serde_json::json!(["tracecontext", "b3", "b3multi"]);
+        assert_eq!(json["exemplars"]["headers"], expected);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let (json, warnings, _) = read("nonsense,xray");
+        assert_eq!(json["exemplars"]["headers"], serde_json::json!(["xray"]));
+        assert_eq!(warnings.len(), 1);
+        let (json, _, _) = read("none");
+        assert_eq!(json["exemplars"]["headers"], serde_json::json!([]));
     }
 
     #[test]

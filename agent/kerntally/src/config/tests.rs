@@ -103,16 +103,40 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "no such instrument",
     ),
     (
-        "export: {temporality: delta}\n",
-        "1",
-        "export.temporality",
-        "not built",
+        "export:\n  temporality: lowmemory\n  prometheus: {listen: '127.0.0.1:9470'}\n",
+        "3",
+        "export.prometheus.listen",
+        "cumulative",
     ),
     (
         "histogram:\n  type: explicit\n",
         "2",
         "histogram.type",
         "not built",
+    ),
+    (
+        "exemplars:\n  per_series: 0\n",
+        "2",
+        "exemplars.per_series",
+        "1 to 100",
+    ),
+    (
+        "exemplars:\n  budget: {healthy: 2}\n",
+        "2",
+        "exemplars.budget.healthy",
+        "from 0 to 1",
+    ),
+    (
+        "exemplars: {headers: [tracecontext, zipkin]}\n",
+        "1",
+        "exemplars.headers[1]",
+        "zipkin",
+    ),
+    (
+        "services:\n- match: {exe: x}\n  exemplars: {per_series: 1000}\n",
+        "3",
+        "services[0].exemplars.per_series",
+        "1 to 100",
     ),
     ("views:\n- name: x\n", "1", "views", "not built"),
     (
@@ -271,11 +295,6 @@ fn listing_one_instrument_leaves_the_others_alone() {
 fn what_is_not_done_yet_is_said() {
     for (file, says) in [
         ("limits: {memory: 64MiB}\n", "limits.memory"),
-        ("exemplars: {per_series: 2}\n", "exemplars"),
-        (
-            "export: {prometheus: {listen: '127.0.0.1:9470'}}\n",
-            "export.prometheus.listen",
-        ),
         ("kubernetes: {enabled: true}\n", "kubernetes.enabled"),
     ] {
         let warnings = load(&case(file).sources).unwrap().warnings;
@@ -284,6 +303,14 @@ fn what_is_not_done_yet_is_said() {
             "{file}: {warnings:?}"
         );
     }
+}
+
+#[test]
+fn delta_points_may_go_without_an_identity() {
+    let file = "export: {temporality: delta}\nresource: {identity: none}\n";
+    let loaded = load(&case(file).sources).unwrap();
+    assert_eq!(loaded.config.export.temporality, Temporality::Delta);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -331,4 +358,21 @@ fn a_service_keeps_what_it_does_not_override() {
     assert_eq!(routes.patterns.templates().len(), 1);
     assert_eq!(&*routes.patterns.templates()[0], "/b");
     assert_eq!((rule.per_service, rule.hosts_per_service), (Some(7), None));
+}
+
+#[test]
+fn exemplars_of_a_service_keep_what_it_does_not_override() {
+    use kerntally_pipeline::exemplar::{ExemplarFilter, ExemplarPolicy};
+    use kerntally_wire::{TraceFormat, TraceFormats};
+    let file = "exemplars: {policy: budget, headers: [b3], budget: {healthy: 0.5}}\n\
+        services:\n- {match: {exe: x}, exemplars: {filter: always_on, budget: {max_error_rate: 0.2}}}\n\
+        - {match: {exe: y}}\n";
+    let pipeline = load(&case(file).sources).unwrap().pipeline;
+    assert_eq!(pipeline.exemplars.filter, ExemplarFilter::TraceBased);
+    let own = pipeline.services[0].exemplars.unwrap();
+    assert_eq!(own.filter, ExemplarFilter::AlwaysOn);
+    assert_eq!(own.policy, ExemplarPolicy::Budget);
+    assert_eq!(own.formats, TraceFormats::new([TraceFormat::B3]));
+    assert_eq!((own.budget.healthy, own.budget.max_error_rate), (0.5, 0.2));
+    assert_eq!(pipeline.services[1].exemplars, None);
 }

@@ -87,7 +87,7 @@ impl Agent {
         let config = &loaded.config;
         // Listening comes first: that another agent answers there is known before the kernel is touched.
         let server = Server::listen(&config.control.socket).map_err(anyhow::Error::from)?;
-        let outlets = Outlets::open(&loaded)?;
+        let outlets = Outlets::open(&loaded, None)?;
         let mut hooks = Hooks::load(&config::probe_options(&config.hooks))?;
         let wanted = config.probes.http1;
         if wanted {
@@ -140,7 +140,7 @@ impl Agent {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => drop(self.reload(&mut timers, &mut file)),
+                _ = signals.hangup.recv() => drop(self.reload(&mut timers, &mut file).await),
                 ready = ring.readable() => {
                     // Cleared before draining: what arrives meanwhile wakes again.
                     ready?.clear_ready();
@@ -154,7 +154,7 @@ impl Agent {
                 _ = timers.sweep.tick() => {
                     self.sweep().await;
                     if file.changed() {
-                        drop(self.reload(&mut timers, &mut file));
+                        drop(self.reload(&mut timers, &mut file).await);
                     }
                 }
                 _ = timers.collect.tick() => self.collect().await,
@@ -164,7 +164,7 @@ impl Agent {
                 }
                 Some((request, reply)) = self.calls.recv() => {
                     let answer = match request {
-                        Request::Reload {} => self.reload_and_tell(&mut timers, &mut file),
+                        Request::Reload {} => self.reload_and_tell(&mut timers, &mut file).await,
                         request => self.answer(request),
                     };
                     // The command may have gone away.
@@ -208,6 +208,10 @@ impl Agent {
     }
 
     async fn collect(&mut self) {
+        if self.outlets.must_wait().await {
+            self.outlets.push_again();
+            return;
+        }
         let collection = self.take_collection();
         let generation = collection.generation;
         self.outlets.deliver(collection, &self.shared).await;

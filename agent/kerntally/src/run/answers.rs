@@ -193,6 +193,8 @@ impl Agent {
                 "points_sent": stats.points_sent,
                 "points_rejected": stats.points_rejected,
                 "points_dropped": stats.points_dropped,
+                "points_held": stats.points_held,
+                "last_remark": stats.last_remark,
             })
         });
         let file = self.outlets.file_stats().map(|stats| {
@@ -201,14 +203,20 @@ impl Agent {
                 "lines": stats.lines,
                 "dropped": stats.dropped,
                 "rotations": stats.rotations,
+                "failing": stats.failing,
                 "last_error": stats.last_error,
             })
         });
+        let pull = self
+            .outlets
+            .pull_address()
+            .map(|address| json!({ "listen": address }));
         json!({
             "interval": self.loaded.config.export.interval,
             "skipped": self.outlets.skipped(),
             "otlp": otlp,
             "file": file,
+            "prometheus": pull,
         })
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use kerntally_export::pull::DEFAULT_LISTEN;
+
 use crate::cli::{Destination, Run};
-use crate::config::{Console, Export};
+use crate::config::{Console, Export, Temporality};
 use crate::failure::Failure;
 
 /// Applies the options.
@@ -16,11 +18,7 @@ pub(crate) fn choose(export: &mut Export, arguments: &Run) -> Result<(), Failure
         choose_otlp(export, list)?;
         choose_console(export, list);
         choose_file(export, arguments)?;
-        if list.contains(&Destination::Prometheus) {
-            return Err(Failure::usage(
-                "--export prometheus: not built in this version",
-            ));
-        }
+        choose_prometheus(export, list)?;
     }
     if let Some(path) = &arguments.export_file {
         export.file = Some(path.clone());
@@ -40,6 +38,20 @@ fn choose_otlp(export: &mut Export, list: &[Destination]) -> Result<(), Failure>
             "--export otlp: export.otlp is null in the configuration",
         ));
     }
+    Ok(())
+}
+
+fn choose_prometheus(export: &mut Export, list: &[Destination]) -> Result<(), Failure> {
+    if !list.contains(&Destination::Prometheus) {
+        export.prometheus.listen = None;
+        return Ok(());
+    }
+    if export.temporality != Temporality::Cumulative {
+        return Err(Failure::usage(
+            "--export prometheus: the pull requires export.temporality: cumulative",
+        ));
+    }
+    export.prometheus.listen.get_or_insert(DEFAULT_LISTEN);
     Ok(())
 }
 
@@ -98,9 +110,24 @@ mod tests {
     }
 
     #[test]
+    fn the_pull_has_an_address_of_its_own() {
+        let export = chosen(&[Destination::Prometheus], None).unwrap();
+        let listen = export.prometheus.listen.unwrap().to_string();
+        assert_eq!((listen.as_str(), export.otlp), ("127.0.0.1:9470", None));
+        let mut export = Export {
+            temporality: Temporality::Delta,
+            ..Export::default()
+        };
+        let arguments = Run {
+            export: vec![Destination::Prometheus],
+            ..Run::default()
+        };
+        assert!(choose(&mut export, &arguments).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         assert!(chosen(&[Destination::None, Destination::Otlp], None).is_err());
         assert!(chosen(&[Destination::File], None).is_err());
-        assert!(chosen(&[Destination::Prometheus], None).is_err());
     }
 }

@@ -6,6 +6,7 @@ mod destinations;
 mod hooks;
 mod listings;
 mod outlets;
+mod pulling;
 mod reload;
 mod report;
 mod timers;

@@ -1,6 +1,7 @@
 //! Where collections go: the push, the file, the console. One delivery of each kind at a time.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use kerntally_export::console::{self, Table};
 use kerntally_export::encode::Encoder;
 use kerntally_export::file::{FileSink, FileStats};
 use kerntally_export::push::{ExportStats, Exporter, PushOutcome};
-use kerntally_export::resource::{HostRoots, Node, ResourceTemplate, read_node};
+use kerntally_export::resource::{self, HostRoots, Node, ResourceTemplate, read_node};
 use kerntally_model::Snapshot;
 use kerntally_pipeline::Collection;
 use kerntally_pipeline::aggregate::Generation;
 use tokio::task::JoinHandle;
 
-use crate::config::{Console, Loaded};
+use super::pulling::Pulling;
+use crate::config::{Config, Console, Identity, Loaded, Temporality};
 use crate::failure::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -47,9 +49,17 @@ pub(crate) enum Display {
 #[derive(Debug)]
 pub(crate) struct Outlets {
     node: Node,
+    resources: ResourceTemplate,
     encoder: Arc<Encoder>,
+    pulling: Option<Arc<Pulling>>,
+    /// A collection on its way to be scraped.
+    publishing: Option<JoinHandle<()>>,
     exporter: Option<Arc<Exporter>>,
+    /// For how long a batch of delta points is sent again; `None` with cumulative ones.
+    delta_hold: Option<Duration>,
     push: Option<JoinHandle<Pushed>>,
+    /// Collection that the push under way, or the batch that is kept, is of.
+    pushing: Generation,
     pushed: Option<Generation>,
     file: File,
     written: Option<Generation>,
@@ -63,7 +73,7 @@ pub(crate) struct Outlets {
 }
 
 /// What became of a push; nothing if the collection could not be encoded.
-type Pushed = Option<(Generation, PushOutcome)>;
+type Pushed = Option<PushOutcome>;
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +91,8 @@ enum File {
 }
 
 impl Outlets {
-    /// Opens what the configuration asks for. Within a runtime.
-    pub(crate) fn open(loaded: &Loaded) -> Result<Self, Failure> {
+    /// Opens what the configuration asks for; a pull goes on where it was. Within a runtime.
+    pub(crate) fn open(loaded: &Loaded, before: Option<&Self>) -> Result<Self, Failure> {
         let config = &loaded.config;
         let roots = HostRoots {
             proc: config.host.proc.clone(),
@@ -110,14 +120,21 @@ impl Outlets {
             ),
             None => File::None,
         };
+        let resources = ResourceTemplate::new(node.clone(), identity(config), base);
+        let pulling = match config.export.prometheus.listen {
+            Some(listen) => Some(pulling(listen, &resources, before)?),
+            None => None,
+        };
         Ok(Self {
-            encoder: Arc::new(Encoder::new(
-                ResourceTemplate::new(node.clone(), base),
-                max_request,
-            )),
+            encoder: Arc::new(Encoder::new(resources.clone(), max_request)),
+            resources,
+            pulling,
+            publishing: None,
             node,
             exporter,
+            delta_hold: delta_hold(config),
             push: None,
+            pushing: Generation::default(),
             pushed: None,
             file_stats: None,
             file,
@@ -127,6 +144,20 @@ impl Outlets {
             closed: false,
             skipped: 0,
         })
+    }
+
+    /// Opens what a changed configuration asks for in place of what is open. What is under way is finished, or
+    /// goes on from where it is.
+    pub(crate) async fn reopen(&mut self, loaded: &Loaded) -> Result<(), Failure> {
+        let mut next = Self::open(loaded, Some(self))?;
+        self.await_push(RUNNING_PUSH).await;
+        self.finish_write().await;
+        if let (Some(exporter), Some(before)) = (&next.exporter, &self.exporter) {
+            exporter.take_over(before, next.delta_hold.is_some()).await;
+            next.pushing = self.pushing;
+        }
+        *self = next;
+        Ok(())
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -140,6 +171,11 @@ impl Outlets {
 
     pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {
         self.exporter.as_ref()
+    }
+
+    /// Where it is scraped.
+    pub(crate) fn pull_address(&self) -> Option<SocketAddr> {
+        self.pulling.as_ref().map(|pulling| pulling.address())
     }
 
     pub(crate) fn display(&self) -> Display {
@@ -172,16 +208,44 @@ impl Outlets {
     pub(crate) async fn deliver(&mut self, collection: Collection, own: &Arc<Shared>) {
         self.settle().await;
         if matches!(self.display, Display::Plain | Display::Json) {
-            self.show(&collection.snapshot);
+            self.show(collection.snapshot());
         }
         let collection = Arc::new(collection);
+        self.publish(&collection);
         self.start_push(&collection);
         self.start_write(&collection, own);
+    }
+
+    /// With delta points: whether what was handed out before is still on its way. A collection would hand the
+    /// next measurements out with nobody to take them; not collected, they stay in the window that runs.
+    pub(crate) async fn must_wait(&mut self) -> bool {
+        self.settle().await;
+        self.delta_hold.is_some()
+            && (self.push.is_some() || self.is_holding() || matches!(self.file, File::Writing(_)))
+    }
+
+    /// Sends a batch of delta points that is kept once more.
+    pub(crate) fn push_again(&mut self) {
+        let Some(exporter) = self.exporter.clone() else {
+            return;
+        };
+        if self.push.is_none() && self.is_holding() {
+            self.push = Some(tokio::spawn(
+                async move { Some(exporter.push_again().await) },
+            ));
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        self.exporter
+            .as_ref()
+            .is_some_and(|exporter| exporter.is_holding())
     }
 
     /// The youngest collection that arrived everywhere it had to.
     pub(crate) fn accepted(&self, latest: Generation) -> Option<Generation> {
         match (&self.exporter, &self.file) {
+            // A scrape asks when it likes: it need not have come for what it shows to be right.
             (None, File::None) => Some(latest),
             (Some(_), File::None) => self.pushed,
             (None, _) => self.written,
@@ -233,11 +297,28 @@ impl Outlets {
             LAST_PUSH_FAILING
         };
         self.finish_write().await;
+        self.push_again();
+        if self.push.is_some() && !self.await_push(patience).await {
+            tracing::warn!("the collector did not answer the last batch but one");
+        }
         self.deliver(collection, own).await;
         if !self.await_push(patience).await {
             tracing::warn!("the collector did not answer the last push");
         }
         self.finish_write().await;
+    }
+
+    fn publish(&mut self, collection: &Arc<Collection>) {
+        let Some(pulling) = &self.pulling else {
+            return;
+        };
+        // They must not overtake each other.
+        let is_running = |publishing: &JoinHandle<()>| !publishing.is_finished();
+        if self.publishing.as_ref().is_some_and(is_running) {
+            self.skipped += 1;
+            return;
+        }
+        self.publishing = Some(pulling.publish(self.resources.clone(), collection));
     }
 
     fn start_push(&mut self, collection: &Arc<Collection>) {
@@ -249,13 +330,15 @@ impl Outlets {
             return;
         }
         let (encoder, collection) = (Arc::clone(&self.encoder), Arc::clone(collection));
+        let hold = self.delta_hold;
+        self.pushing = collection.generation;
         self.push = Some(tokio::spawn(async move {
-            let generation = collection.generation;
-            let requests =
-                tokio::task::spawn_blocking(move || encoder.encode(&collection.snapshot)).await;
-            match requests {
-                Ok(requests) => Some((generation, exporter.push(&requests).await)),
-                Err(error) => {
+            let payloads =
+                tokio::task::spawn_blocking(move || encoder.payloads(collection.snapshot())).await;
+            match (payloads, hold) {
+                (Ok(payloads), None) => Some(exporter.push(&payloads).await),
+                (Ok(payloads), Some(hold)) => Some(exporter.push_once(payloads, hold).await),
+                (Err(error), _) => {
                     tracing::error!(%error, "encoding a collection ended abnormally");
                     None
                 }
@@ -270,7 +353,7 @@ impl Outlets {
                 let encoder = Arc::clone(&self.encoder);
                 let (collection, own) = (Arc::clone(collection), Arc::clone(own));
                 self.file = File::Writing(tokio::task::spawn_blocking(move || {
-                    let requests = encoder.encode(&collection.snapshot);
+                    let requests = encoder.encode(collection.snapshot());
                     let own = own.metrics_request();
                     (
                         write(&mut sink, collection.generation, &requests, own),
@@ -305,7 +388,13 @@ impl Outlets {
 
     fn take_push(&mut self, finished: Result<Pushed, tokio::task::JoinError>) {
         match finished {
-            Ok(Some((generation, outcome))) if outcome.accepted() => self.pushed = Some(generation),
+            // A delta batch that was refused or is too old is over as well.
+            Ok(Some(outcome))
+                if outcome.accepted()
+                    || (self.delta_hold.is_some() && outcome.points_held == 0) =>
+            {
+                self.pushed = Some(self.pushing);
+            }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "a push ended abnormally"),
         }
@@ -340,15 +429,21 @@ fn write(
     requests: &[ExportMetricsServiceRequest],
     own: Option<ExportMetricsServiceRequest>,
 ) -> Written {
-    let dropped = sink.stats().dropped;
+    let failing = sink.stats().failing;
     // The agent's own first: a file then always ends with what the services did.
     let own = own.map_or(Ok(()), |own| sink.append(&[own]));
     let result = own.and_then(|()| sink.append(requests));
     match result {
-        Ok(()) => Written::Whole(generation),
+        Ok(()) => {
+            if failing {
+                let dropped = sink.stats().dropped;
+                tracing::warn!(dropped, "the export file can be written again");
+            }
+            Written::Whole(generation)
+        }
         Err(error) if error.is_closed_pipe() => Written::ClosedPipe,
         Err(error) => {
-            if dropped == 0 {
+            if !failing {
                 let error = anyhow::Error::from(error);
                 tracing::warn!("the export file cannot be written: {error:#}");
             }
@@ -373,6 +468,34 @@ fn live(table: &str, (columns, lines): (usize, usize)) -> String {
         text.push_str(" more\x1b[K");
     }
     text + "\x1b[J"
+}
+
+fn pulling(
+    listen: SocketAddr,
+    resources: &ResourceTemplate,
+    before: Option<&Outlets>,
+) -> Result<Arc<Pulling>, Failure> {
+    let same = before
+        .and_then(|before| before.pulling.as_ref())
+        .filter(|pulling| pulling.address() == listen);
+    match same {
+        Some(pulling) => Ok(Arc::clone(pulling)),
+        None => Pulling::listen(listen, resources.clone()).map(Arc::new),
+    }
+}
+
+fn identity(config: &Config) -> resource::Identity {
+    match config.resource.identity {
+        Identity::None => resource::Identity::None,
+        Identity::Node | Identity::Process => resource::Identity::Node,
+    }
+}
+
+fn delta_hold(config: &Config) -> Option<Duration> {
+    match config.export.temporality {
+        Temporality::Cumulative => None,
+        Temporality::Delta | Temporality::LowMemory => Some(config.export.delta_hold.0),
+    }
 }
 
 fn display(console: Console) -> Display {
@@ -416,7 +539,7 @@ mod tests {
         .unwrap();
         let source = Box::new(ProcFiles::new(dir.path()));
         let mut pipeline = Pipeline::new(&loaded.pipeline, source, crate::clock::now());
-        let mut outlets = Outlets::open(&loaded).unwrap();
+        let mut outlets = Outlets::open(&loaded, None).unwrap();
         let shared = Arc::new(Shared::default());
         let mut last = None;
         for _ in 0..3 {

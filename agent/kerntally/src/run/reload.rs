@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::agent::Agent;
-use super::outlets::Outlets;
 use super::timers::{Timers, ticking};
 use crate::config::Loaded;
 use crate::control::Answer;
@@ -13,8 +12,12 @@ use crate::watch::FileWatch;
 
 impl Agent {
     /// The same for a command, which is told what came of it.
-    pub(super) fn reload_and_tell(&mut self, timers: &mut Timers, file: &mut FileWatch) -> Answer {
-        match self.reload(timers, file) {
+    pub(super) async fn reload_and_tell(
+        &mut self,
+        timers: &mut Timers,
+        file: &mut FileWatch,
+    ) -> Answer {
+        match self.reload(timers, file).await {
             Ok(()) => Answer::Ok(with_schema(&json!({
                 "file": self.loaded.file,
                 "reloads": self.reloads,
@@ -26,15 +29,15 @@ impl Agent {
     }
 
     /// Puts a changed configuration in force, or leaves the old one and says so in the log.
-    pub(super) fn reload(
+    pub(super) async fn reload(
         &mut self,
         timers: &mut Timers,
         file: &mut FileWatch,
     ) -> Result<(), Failure> {
-        let outcome = self
-            .launch
-            .load()
-            .and_then(|loaded| self.apply(loaded, timers));
+        let outcome = match self.launch.load() {
+            Ok(loaded) => self.apply(loaded, timers).await,
+            Err(error) => Err(error),
+        };
         match &outcome {
             Ok(()) => {
                 self.reloads += 1;
@@ -50,7 +53,7 @@ impl Agent {
         outcome
     }
 
-    fn apply(&mut self, loaded: Loaded, timers: &mut Timers) -> Result<(), Failure> {
+    async fn apply(&mut self, loaded: Loaded, timers: &mut Timers) -> Result<(), Failure> {
         let (old, new) = (&self.loaded.config, &loaded.config);
         let fixed = [
             ("hooks", old.hooks != new.hooks),
@@ -66,7 +69,7 @@ impl Agent {
         let interval_changed = old.export.interval != new.export.interval;
         let switch = (old.probes != new.probes).then_some(new.probes.http1);
         if export_changed {
-            self.outlets = Outlets::open(&loaded)?;
+            self.outlets.reopen(&loaded).await?;
         }
         self.loaded = loaded;
         self.pipeline.reload(&self.loaded.pipeline);

@@ -78,9 +78,7 @@ impl Agent {
             ),
             (
                 "file_failing",
-                self.outlets
-                    .file_stats()
-                    .is_some_and(|stats| stats.last_error.is_some()),
+                self.outlets.file_stats().is_some_and(|stats| stats.failing),
             ),
             ("exchanges_lost", lost > self.lost_before),
         ];
@@ -164,6 +162,9 @@ impl Agent {
         }
         if self.outlets.display() != Display::Nothing {
             places.push("to this console".to_owned());
+        }
+        if let Some(address) = self.outlets.pull_address() {
+            places.push(format!("to http://{address}/metrics"));
         }
         if places.is_empty() {
             return "measurements go nowhere but the control socket".to_owned();

@@ -1,12 +1,31 @@
-//! Attributes of the points: which may stand there, which do, and what they say.
+//! Instruments and their attributes: which may stand in the points, and which do.
 
-use std::sync::Arc;
+use kerntally_model::Instrument;
 
-use kerntally_model::{
-    Attribute, AttributeValue, EndReason, Exchange, HttpVersion, Instrument, Role, Scheme,
-};
+/// Instruments that there are, in the order of tables by instrument.
+pub const INSTRUMENTS: [Instrument; 3] = [
+    Instrument::HttpServerRequestDuration,
+    Instrument::HttpClientRequestDuration,
+    Instrument::HttpServerActiveRequests,
+];
 
-use crate::config::StatusMode;
+/// Position of an instrument in tables by instrument.
+pub(crate) const fn place(instrument: Instrument) -> usize {
+    match instrument {
+        Instrument::HttpServerRequestDuration => 0,
+        Instrument::HttpClientRequestDuration => 1,
+        Instrument::HttpServerActiveRequests => 2,
+    }
+}
+
+/// Name of an instrument by the semantic conventions.
+pub const fn instrument_name(instrument: Instrument) -> &'static str {
+    match instrument {
+        Instrument::HttpServerRequestDuration => "http.server.request.duration",
+        Instrument::HttpClientRequestDuration => "http.client.request.duration",
+        Instrument::HttpServerActiveRequests => "http.server.active_requests",
+    }
+}
 
 /// Attributes that points of the HTTP instruments can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +71,8 @@ const CLIENT: &[Name] = &[
     Name::ProtocolVersion,
 ];
 
+const ACTIVE: &[Name] = &[Name::RequestMethod, Name::Scheme];
+
 const CLIENT_OPT_IN: &[Name] = &[Name::UrlTemplate, Name::Scheme];
 
 impl AttributeName {
@@ -88,10 +109,12 @@ pub struct AttributeSet(u16);
 impl AttributeSet {
     /// What is listed unless configured.
     pub fn default_of(instrument: Instrument) -> Self {
-        Self::of(match instrument {
-            Instrument::HttpServerRequestDuration => SERVER,
-            Instrument::HttpClientRequestDuration => CLIENT,
-        })
+        Self::of(standing(instrument))
+    }
+
+    /// Everything that the instrument can have.
+    pub fn possible(instrument: Instrument) -> Self {
+        Self(Self::of(standing(instrument)).0 | Self::of(opt_in(instrument)).0)
     }
 
     /// Parses a list of names.
@@ -99,11 +122,7 @@ impl AttributeSet {
         instrument: Instrument,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, UnknownAttribute> {
-        let (standing, opt_in): (&[Name], &[Name]) = match instrument {
-            Instrument::HttpServerRequestDuration => (SERVER, &[]),
-            Instrument::HttpClientRequestDuration => (CLIENT, CLIENT_OPT_IN),
-        };
-        let possible = || standing.iter().chain(opt_in);
+        let possible = || standing(instrument).iter().chain(opt_in(instrument));
         let mut set = Self(0);
         for name in names {
             let known = possible().find(|known| known.text() == name);
@@ -124,211 +143,48 @@ impl AttributeSet {
         self.0 & name.bit() != 0
     }
 
+    /// The set less one attribute.
+    #[must_use]
+    pub fn without(self, name: AttributeName) -> Self {
+        Self(self.0 & !name.bit())
+    }
+
     fn of(names: &[Name]) -> Self {
         Self(names.iter().fold(0, |bits, name| bits | name.bit()))
     }
 }
 
+const fn standing(instrument: Instrument) -> &'static [Name] {
+    match instrument {
+        Instrument::HttpServerRequestDuration => SERVER,
+        Instrument::HttpClientRequestDuration => CLIENT,
+        Instrument::HttpServerActiveRequests => ACTIVE,
+    }
+}
+
+const fn opt_in(instrument: Instrument) -> &'static [Name] {
+    match instrument {
+        Instrument::HttpClientRequestDuration => CLIENT_OPT_IN,
+        Instrument::HttpServerRequestDuration | Instrument::HttpServerActiveRequests => &[],
+    }
+}
+
 impl AttributeName {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::RequestMethod,
+        Self::Route,
+        Self::StatusCode,
+        Self::Scheme,
+        Self::ErrorType,
+        Self::ProtocolVersion,
+        Self::ServerAddress,
+        Self::ServerPort,
+        Self::UrlTemplate,
+    ];
+
     const fn bit(self) -> u16 {
         1 << self as u16
-    }
-}
-
-/// A status as points tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StatusKey {
-    /// There is none, or it is not listed.
-    Absent,
-    /// The code.
-    Code(u16),
-    /// Its first digit.
-    Class(u16),
-}
-
-impl StatusKey {
-    /// A status by the service's mode.
-    pub fn of(status: Option<u16>, mode: StatusMode) -> Self {
-        match (status, mode) {
-            (None, _) => Self::Absent,
-            (Some(code), StatusMode::Code) => Self::Code(code),
-            (Some(code), StatusMode::Class) => Self::Class(code / 100),
-        }
-    }
-
-    fn text(self) -> Option<String> {
-        match self {
-            Self::Absent => None,
-            Self::Code(code) => Some(code.to_string()),
-            Self::Class(class) => Some(format!("{class}xx")),
-        }
-    }
-}
-
-/// Why an exchange counts as failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorKey {
-    /// It does not, or the reason is not listed.
-    Absent,
-    /// Its status says so.
-    Status(StatusKey),
-    /// The client went away before the response.
-    ClientDisconnected,
-    /// The server closed without a response.
-    NoResponse,
-    /// The connection was reset before the response.
-    ConnectionReset,
-    /// The observed process ended.
-    ProcessExit,
-    /// The connection ended within the response.
-    TruncatedResponse,
-}
-
-impl ErrorKey {
-    /// Tells whether and how an exchange failed.
-    pub fn of(exchange: &Exchange<'_>, mode: StatusMode) -> Self {
-        let Some(status) = exchange.status else {
-            return Self::without_status(exchange.role, exchange.end_reason);
-        };
-        let is_error = match exchange.role {
-            Role::Server => status >= 500,
-            Role::Client => status >= 400,
-        };
-        if is_error {
-            return Self::Status(StatusKey::of(Some(status), mode));
-        }
-        if !exchange.complete && ends_connection(exchange.end_reason) {
-            return Self::TruncatedResponse;
-        }
-        Self::Absent
-    }
-
-    fn without_status(role: Role, end: EndReason) -> Self {
-        match (role, end) {
-            (_, EndReason::Exit) => Self::ProcessExit,
-            (Role::Server, EndReason::PeerClose | EndReason::Reset) => Self::ClientDisconnected,
-            (Role::Client, EndReason::Reset) => Self::ConnectionReset,
-            // This process gave up: whether that is an error, only it knows.
-            (Role::Client, EndReason::LocalClose) => Self::Absent,
-            _ => Self::NoResponse,
-        }
-    }
-
-    fn text(self) -> Option<String> {
-        Some(match self {
-            Self::Absent => return None,
-            Self::Status(status) => return status.text(),
-            Self::ClientDisconnected => "client_disconnected".to_owned(),
-            Self::NoResponse => "no_response".to_owned(),
-            Self::ConnectionReset => "connection_reset".to_owned(),
-            Self::ProcessExit => "process_exit".to_owned(),
-            Self::TruncatedResponse => "truncated_response".to_owned(),
-        })
-    }
-}
-
-fn ends_connection(end: EndReason) -> bool {
-    matches!(
-        end,
-        EndReason::LocalClose | EndReason::PeerClose | EndReason::Reset | EndReason::Exit
-    )
-}
-
-/// Values of one new series; those that are `None` or not listed are left out.
-#[derive(Clone, Debug)]
-pub(crate) struct Values {
-    /// `http.request.method`
-    pub(crate) method: Option<Arc<str>>,
-    /// `http.route` or `url.template`, by instrument.
-    pub(crate) route: Option<Arc<str>>,
-    /// `server.address`
-    pub(crate) address: Option<Arc<str>>,
-    /// `server.port`
-    pub(crate) port: Option<u16>,
-    /// `http.response.status_code` or its class.
-    pub(crate) status: StatusKey,
-    /// `error.type`
-    pub(crate) error: ErrorKey,
-    /// `network.protocol.version`
-    pub(crate) version: Option<HttpVersion>,
-    /// `url.scheme`
-    pub(crate) scheme: Option<Scheme>,
-}
-
-impl Values {
-    /// The attributes, sorted by key.
-    pub(crate) fn into_attributes(self, instrument: Instrument) -> Arc<[Attribute]> {
-        let text = |text: &str| AttributeValue::Text(text.into());
-        let mut attributes: Vec<Attribute> = Vec::with_capacity(8);
-        let mut push = |key, value: Option<AttributeValue>| {
-            attributes.extend(value.map(|value| (key, value)));
-        };
-        push(
-            Name::ErrorType.text(),
-            self.error.text().map(|error| text(&error)),
-        );
-        push(
-            Name::RequestMethod.text(),
-            self.method.map(AttributeValue::Text),
-        );
-        match self.status {
-            StatusKey::Absent => {}
-            StatusKey::Code(code) => {
-                push(
-                    Name::StatusCode.text(),
-                    Some(AttributeValue::Integer(code.into())),
-                );
-            }
-            StatusKey::Class(_) => {
-                push(STATUS_CLASS, self.status.text().map(|class| text(&class)));
-            }
-        }
-        let route = self.route.map(AttributeValue::Text);
-        let (route, template) = match instrument {
-            Instrument::HttpServerRequestDuration => (route, None),
-            Instrument::HttpClientRequestDuration => (None, route),
-        };
-        push(Name::Route.text(), route);
-        push(
-            Name::ProtocolVersion.text(),
-            self.version.map(|version| text(version_text(version))),
-        );
-        push(
-            Name::ServerAddress.text(),
-            self.address.map(AttributeValue::Text),
-        );
-        push(
-            Name::ServerPort.text(),
-            self.port.map(|port| AttributeValue::Integer(port.into())),
-        );
-        push(
-            Name::Scheme.text(),
-            self.scheme.map(|scheme| text(scheme_text(scheme))),
-        );
-        push(Name::UrlTemplate.text(), template);
-        attributes.into()
-    }
-}
-
-/// Stands in place of the status code in class mode.
-pub const STATUS_CLASS: &str = "http.response.status_class";
-
-/// The one attribute of overflow series.
-pub(super) fn overflow() -> Arc<[Attribute]> {
-    Arc::new([("otel.metric.overflow", AttributeValue::Boolean(true))])
-}
-
-fn version_text(version: HttpVersion) -> &'static str {
-    match version {
-        HttpVersion::Http10 => "1.0",
-        HttpVersion::Http11 => "1.1",
-    }
-}
-
-fn scheme_text(scheme: Scheme) -> &'static str {
-    match scheme {
-        Scheme::Http => "http",
-        Scheme::Https => "https",
     }
 }
 
@@ -352,33 +208,5 @@ mod tests {
             AttributeSet::parse(server, SERVER.iter().map(|name| name.text())),
             Ok(AttributeSet::default_of(server))
         );
-    }
-
-    #[test]
-    fn attributes_are_sorted_by_key() {
-        let values = Values {
-            method: Some("GET".into()),
-            route: Some("/a".into()),
-            address: Some("h".into()),
-            port: Some(80),
-            status: StatusKey::Code(500),
-            error: ErrorKey::Status(StatusKey::Code(500)),
-            version: Some(HttpVersion::Http11),
-            scheme: Some(Scheme::Http),
-        };
-        for instrument in [
-            Instrument::HttpServerRequestDuration,
-            Instrument::HttpClientRequestDuration,
-        ] {
-            for status in [StatusKey::Code(500), StatusKey::Class(5)] {
-                let attributes = Values {
-                    status,
-                    ..values.clone()
-                }
-                .into_attributes(instrument);
-                assert_eq!(attributes.len(), 8);
-                assert!(attributes.is_sorted_by_key(|(key, _)| *key));
-            }
-        }
     }
 }

@@ -32,6 +32,22 @@ const ROOTS: [u128; MAX_SCALE as usize] = [
     0x8058_d7d2_d5e5_f6b0_94d5_89f6_08ee_4aa2,
 ];
 
+/// `2^(1/512)` ... `2^(1/1048576)`, likewise.
+const FINER_ROOTS: [u128; 12] = [
+    0x802c_6436_d0e0_4f50_ff8c_e94a_6797_b3ce,
+    0x8016_302f_1746_7628_3690_dfe4_4d11_d008,
+    0x800b_179c_8202_8fd0_945e_54e2_ae18_f2f0,
+    0x8005_8baf_7fee_3b5d_1c71_8b38_e549_cb93,
+    0x8002_c5d0_0fdc_fcb6_b656_6a58_c048_be1f,
+    0x8001_62e6_1bed_4a48_e84c_2e1a_4634_73d9,
+    0x8000_b172_92f7_02a3_aa22_beac_ca94_9013,
+    0x8000_58b9_2abb_ae02_030c_5fa5_256f_41fe,
+    0x8000_2c5c_8dad_e4d7_1776_c0f4_dbea_67d6,
+    0x8000_162e_44ea_f636_526b_e456_600b_dbe4,
+    0x8000_0b17_21fa_7c18_8307_016c_1cd4_e8b6,
+    0x8000_058b_90de_7e4c_ecfc_4875_0348_8bb1,
+];
+
 /// `BOUNDS[k]` is the significand of the smallest number that is not below `2^(k/256)`. Rounding to the nearest
 /// instead would misplace values next to a bound.
 const BOUNDS: [u64; PER_OCTAVE + 1] = bounds();
@@ -57,6 +73,31 @@ pub fn index(value: f64) -> i32 {
         reason = "below 256"
     )]
     let bucket = bucket as i32;
+    octave + bucket
+}
+
+/// Index at any scale from -10 to 20 of a positive normal number. Slow above [`MAX_SCALE`], where no series is.
+pub fn index_at(value: f64, scale: i32) -> i32 {
+    if scale <= MAX_SCALE {
+        return index(value) >> scale.abs_diff(MAX_SCALE);
+    }
+    let bits = value.max(f64::MIN_POSITIVE).to_bits();
+    let octave = ((bits >> SIGNIFICAND_BITS) as i32 - EXPONENT_BIAS) << scale;
+    let significand = bits & SIGNIFICAND_MASK;
+    if significand == 0 {
+        return octave - 1;
+    }
+    // Within the bucket of the finest table, halves tell which half the number is in.
+    let mut bucket = index(value) & ((1 << MAX_SCALE) - 1);
+    let mut bound = power(bucket.unsigned_abs() as usize);
+    for root in &FINER_ROOTS[..scale.abs_diff(MAX_SCALE) as usize] {
+        let middle = multiply(bound, *root);
+        let is_above = significand >= ceil_significand(middle);
+        bucket = bucket << 1 | i32::from(is_above);
+        if is_above {
+            bound = middle;
+        }
+    }
     octave + bucket
 }
 
@@ -132,6 +173,71 @@ mod tests {
         Scale::new(MAX_SCALE).unwrap().map_to_index(value)
     }
 
+    /// Bounds of a coarse scale are bounds of the finest table, so these are those of every scale up to it.
+    fn around_bounds() -> impl Iterator<Item = f64> {
+        [-1022, -300, -30, -10, -1, 0, 1, 9, 300]
+            .into_iter()
+            .flat_map(|exponent| {
+                let octave = 2f64.powi(exponent);
+                BOUNDS.iter().take(PER_OCTAVE).flat_map(move |bound| {
+                    let at = f64::from_bits(octave.to_bits() + bound);
+                    [at.next_down(), at, at.next_up()]
+                })
+            })
+    }
+
+    #[test]
+    fn agrees_with_the_oracle_at_every_scale_that_it_has() {
+        for scale in -10..=MAX_SCALE {
+            let oracle = Scale::new(scale).unwrap();
+            for value in around_bounds().filter(|value| value.is_normal()) {
+                assert_eq!(
+                    index_at(value, scale),
+                    oracle.map_to_index(value),
+                    "{value:e} at {scale}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn finer_roots_square_to_their_predecessors() {
+        let roots: Vec<u128> = ROOTS.iter().chain(&FINER_ROOTS).copied().collect();
+        for pair in roots.windows(2) {
+            assert!(multiply(pair[1], pair[1]).abs_diff(pair[0]) < 8);
+        }
+    }
+
+    /// A bound of a scale, exactly: the smallest number that is not below it.
+    fn bound_at(bucket: i32, scale: i32) -> f64 {
+        let roots = ROOTS.iter().chain(&FINER_ROOTS);
+        let mut product = 1u128 << 127;
+        for (bit, root) in (1..=scale).zip(roots) {
+            if bucket >> (scale - bit) & 1 == 1 {
+                product = multiply(product, *root);
+            }
+        }
+        f64::from_bits(1f64.to_bits() + ceil_significand(product))
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_of_fine_scales_are_exact(scale in MAX_SCALE + 1..=20, random in any::<u32>()) {
+            let bucket = (random % (1 << scale)).max(1).cast_signed();
+            let bound = bound_at(bucket, scale);
+            prop_assert_eq!(index_at(bound, scale), bucket);
+            prop_assert_eq!(index_at(bound.next_up(), scale), bucket);
+            prop_assert_eq!(index_at(bound.next_down(), scale), bucket - 1);
+            prop_assert_eq!(index_at(bound / 1024.0, scale), bucket - (10 << scale));
+        }
+
+        /// Perfect subsetting: a bucket of a scale is two of the next.
+        #[test]
+        fn scales_nest(value in 1e-300f64..1e300, scale in -10..20i32) {
+            prop_assert_eq!(index_at(value, scale), index_at(value, scale + 1) >> 1);
+        }
+    }
+
     #[test]
     fn roots_square_to_their_predecessors() {
         assert!(
@@ -144,14 +250,8 @@ mod tests {
 
     #[test]
     fn agrees_with_the_oracle_around_every_bound() {
-        for exponent in [-30, -10, -1, 0, 1, 9] {
-            let octave = 2f64.powi(exponent);
-            for bound in BOUNDS.iter().take(PER_OCTAVE) {
-                let at = f64::from_bits(octave.to_bits() + bound);
-                for value in [at.next_down(), at, at.next_up()] {
-                    assert_eq!(index(value), oracle(value), "{value:e}");
-                }
-            }
+        for value in around_bounds().filter(|value| value.is_normal()) {
+            assert_eq!(index(value), oracle(value), "{value:e}");
         }
     }
 

@@ -97,29 +97,34 @@ impl Hosts {
         }
     }
 
-    /// Number and name of an address: `_OTHER` if there are already `limit` others. Numbers are never used
-    /// again, so no series can be taken for one of a newer address.
-    pub(crate) fn intern(&mut self, name: &str, limit: usize, now_ns: u64) -> (u32, &Arc<str>) {
-        if !self.by_name.contains_key(name) {
-            if self.by_name.len() >= limit || self.last_id == u32::MAX {
-                return (OTHER_HOST, &self.other);
-            }
-            self.last_id += 1;
-            self.by_name.insert(
-                name.into(),
-                Host {
-                    id: self.last_id,
-                    last_used_ns: now_ns,
-                },
-            );
+    /// Number of an address: that of `_OTHER` if there are already `limit` others. Numbers are never used again,
+    /// so no series can be taken for one of a newer address.
+    pub(crate) fn intern(&mut self, name: &str, limit: usize, now_ns: u64) -> u32 {
+        if let Some(host) = self.by_name.get_mut(name) {
+            host.last_used_ns = now_ns;
+            return host.id;
         }
-        match self.by_name.get_key_value_mut(name) {
-            Some((name, host)) => {
-                host.last_used_ns = now_ns;
-                (host.id, name)
-            }
-            None => (OTHER_HOST, &self.other),
+        if self.by_name.len() >= limit || self.last_id == u32::MAX {
+            return OTHER_HOST;
         }
+        self.last_id += 1;
+        let host = Host {
+            id: self.last_id,
+            last_used_ns: now_ns,
+        };
+        self.by_name.insert(name.into(), host);
+        self.last_id
+    }
+
+    /// Name of a number: slow, asked once per series.
+    pub(crate) fn name(&self, id: u32) -> Arc<str> {
+        let named = self.by_name.iter().find(|(_, host)| host.id == id);
+        Arc::clone(named.map_or(&self.other, |(name, _)| name))
+    }
+
+    /// Number of addresses.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
     }
 
     /// Forgets addresses that were last used before and are in no series.
@@ -165,16 +170,17 @@ mod tests {
     #[test]
     fn addresses_past_the_limit_are_other() {
         let mut hosts = Hosts::new();
-        let (a, _) = hosts.intern("a", 2, 10);
-        let (b, _) = hosts.intern("b", 2, 20);
+        let a = hosts.intern("a", 2, 10);
+        let b = hosts.intern("b", 2, 20);
         assert_ne!(a, b);
-        assert_eq!(&**hosts.intern("c", 2, 30).1, OTHER);
-        assert_eq!(hosts.intern("a", 2, 15).0, a);
+        assert_eq!(hosts.intern("c", 2, 30), OTHER_HOST);
+        assert_eq!(&*hosts.name(OTHER_HOST), OTHER);
+        assert_eq!(hosts.intern("a", 2, 15), a);
         hosts.expire(18, &HashSet::from([a]));
-        assert_eq!(&**hosts.intern("c", 1, 40).1, OTHER);
+        assert_eq!(hosts.intern("c", 1, 40), OTHER_HOST);
         hosts.expire(18, &HashSet::new());
-        let (c, name) = hosts.intern("c", 2, 40);
-        assert_eq!(&**name, "c");
+        let c = hosts.intern("c", 2, 40);
+        assert_eq!(&*hosts.name(c), "c");
         assert!(c != a && c != b);
     }
 }

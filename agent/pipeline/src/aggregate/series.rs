@@ -1,35 +1,40 @@
-//! Series, found by one hash, within limits, and forgotten when idle.
+//! One series: what it is told apart by, and what it holds.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
-use kerntally_model::{
-    Attribute, HttpVersion, Instrument, InstrumentSnapshot, Point, PointValue, Scheme, Snapshot,
-    Time, Workload, WorkloadSnapshot,
-};
+use kerntally_model::{Attribute, Exemplar, HttpVersion, Point, PointValue, Scheme, Time};
 
-use super::attributes::{ErrorKey, StatusKey, overflow};
-use super::histogram::Histogram;
-use crate::config::Cardinality;
-use crate::route::RouteId;
+use super::recipe::Measured;
+use super::unit::Unit;
+use super::value::Value;
+use super::values::{ErrorKey, StatusKey};
+use crate::exemplar::{Candidate, Exemplars, Random};
 
 /// Identity of a series: interned numbers only, so that finding one allocates nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SeriesKey {
-    /// Slot of the workload.
-    pub(crate) workload: u32,
-    /// Instrument.
-    pub(crate) instrument: Instrument,
-    /// The overflow series of the workload and instrument; all below is absent.
-    pub(crate) overflow: bool,
-    /// Interned method plus one; 0 if not listed.
-    pub(crate) method: u16,
+    /// Stream: the instrument of a workload.
+    pub(crate) stream: u32,
     /// Interned route; 0 if absent.
     pub(crate) route: u32,
     /// Interned server address; 0 if absent.
     pub(crate) address: u32,
-    /// Server port.
-    pub(crate) port: Option<u16>,
+    /// Server port; 0 if absent.
+    pub(crate) port: u16,
+    /// Interned method plus one; 0 if not listed.
+    pub(crate) method: u16,
+    /// Number of the status.
+    pub(crate) status: u16,
+    /// Number of the error.
+    pub(crate) error: u16,
+    /// Version and scheme; all set for the overflow series.
+    pub(crate) bits: u16,
+}
+
+/// What is in the keys beside numbers of interned texts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
     /// Status.
     pub(crate) status: StatusKey,
     /// Error.
@@ -41,290 +46,228 @@ pub(crate) struct SeriesKey {
 }
 
 impl SeriesKey {
-    /// The overflow series of a workload and instrument.
-    pub(crate) fn overflow(workload: u32, instrument: Instrument) -> Self {
+    /// A key without interned texts.
+    pub(crate) fn new(stream: u32, facts: &Facts) -> Self {
+        let version = match facts.version {
+            None => 0,
+            Some(HttpVersion::Http10) => 1,
+            Some(HttpVersion::Http11) => 2,
+        };
+        let scheme = match facts.scheme {
+            None => 0,
+            Some(Scheme::Http) => 1,
+            Some(Scheme::Https) => 2,
+        };
         Self {
-            workload,
-            instrument,
-            overflow: true,
-            method: 0,
+            stream,
             route: 0,
             address: 0,
-            port: None,
-            status: StatusKey::Absent,
-            error: ErrorKey::Absent,
-            version: None,
-            scheme: None,
+            port: 0,
+            method: 0,
+            status: facts.status.number(),
+            error: facts.error.number(),
+            bits: version | scheme << 8,
         }
+    }
+
+    /// The overflow series of a stream.
+    pub(super) const fn overflow(stream: u32) -> Self {
+        Self {
+            stream,
+            route: 0,
+            address: 0,
+            port: 0,
+            method: 0,
+            status: 0,
+            error: 0,
+            bits: u16::MAX,
+        }
+    }
+
+    pub(super) const fn is_overflow(&self) -> bool {
+        self.bits == u16::MAX
+    }
+}
+
+impl Hash for SeriesKey {
+    /// Three words in place of eight small fields.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let narrow = u64::from(self.status) << 32 | u64::from(self.error) << 16;
+        state.write_u64(u64::from(self.stream) << 32 | u64::from(self.route));
+        state.write_u64(
+            u64::from(self.address) << 32 | u64::from(self.port) << 16 | u64::from(self.method),
+        );
+        state.write_u64(narrow | u64::from(self.bits));
     }
 }
 
 /// Number of a collection, to say later that it was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Generation(u64);
+pub struct Generation(pub(super) u64);
+
+/// How far a series is with its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It takes measurements.
+    Live,
+    /// It gave its place to another service and takes no more; its last value is still to be accepted.
+    Leaving,
+    /// It said that it ended, first in this collection.
+    Ended(Generation),
+}
 
 #[derive(Debug)]
-struct Series {
-    key: SeriesKey,
-    attributes: Arc<[Attribute]>,
-    histogram: Histogram,
-    start_unix_ns: u64,
-    last_used_ns: u64,
+pub(super) struct Series {
+    pub(super) key: SeriesKey,
+    pub(super) attributes: Arc<[Attribute]>,
+    pub(super) value: Value,
+    pub(super) exemplars: Exemplars,
+    pub(super) unit: Unit,
+    /// Each collection takes out what there is.
+    pub(super) is_delta: bool,
+    pub(super) state: State,
+    /// It gave its place away: it does not return, and counts against no limit.
+    pub(super) has_left: bool,
+    pub(super) start_unix_ns: u64,
+    pub(super) last_used_ns: u64,
     /// First collection that holds the latest value.
-    changed_in: Generation,
-    /// First collection that said that the series ended.
-    ended_in: Option<Generation>,
-}
-
-/// Live series of one workload against its limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Series that count against the limit.
-    pub series: usize,
-    /// Exchanges that went to an overflow series.
-    pub overflowed: u64,
-}
-
-/// Interned numbers that series of one workload refer to.
-#[derive(Debug, Default)]
-pub(crate) struct References {
-    pub(crate) server_routes: HashSet<RouteId>,
-    pub(crate) client_routes: HashSet<RouteId>,
-    pub(crate) addresses: HashSet<u32>,
-}
-
-/// All series of the agent.
-#[derive(Debug)]
-pub(crate) struct SeriesTable {
-    limits: Cardinality,
-    index: HashMap<SeriesKey, usize>,
-    slots: Vec<Option<Series>>,
-    free: Vec<usize>,
-    usage: HashMap<u32, Usage>,
-    /// Sum over the workloads of their series, or of what they are guaranteed if that is more.
-    reserved: usize,
-    generation: Generation,
-    accepted: Generation,
-    last_collection_unix_ns: u64,
-}
-
-impl SeriesTable {
-    /// An empty table; series start at `now` until the first collection.
-    pub(crate) fn new(limits: Cardinality, now: Time) -> Self {
-        Self {
-            limits,
-            index: HashMap::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            usage: HashMap::new(),
-            reserved: 0,
-            generation: Generation::default(),
-            accepted: Generation::default(),
-            last_collection_unix_ns: now.unix_ns,
-        }
-    }
-
-    /// Changes the limits; series beyond them stay until they are idle.
-    pub(crate) fn set_limits(&mut self, limits: Cardinality) {
-        self.limits = limits;
-        let guaranteed = self.guaranteed();
-        self.reserved = self
-            .usage
-            .values()
-            .map(|usage| reservation(usage.series, guaranteed))
-            .sum();
-    }
-
-    /// Counts one duration in the series of `key`, or in the overflow series if there is no room for it.
-    /// `describe` is asked for the attributes of a new series.
-    pub(crate) fn record(
-        &mut self,
-        key: SeriesKey,
-        per_service: usize,
-        duration_ns: u64,
-        now: Time,
-        describe: impl FnOnce() -> Arc<[Attribute]>,
-    ) {
-        let slot = if let Some(slot) = self.index.get(&key) {
-            *slot
-        } else if self.admit(key.workload, per_service) {
-            self.insert(key, describe())
-        } else {
-            self.usage.entry(key.workload).or_default().overflowed += 1;
-            let key = SeriesKey::overflow(key.workload, key.instrument);
-            match self.index.get(&key) {
-                Some(slot) => *slot,
-                None => self.insert(key, overflow()),
-            }
-        };
-        let next = Generation(self.generation.0 + 1);
-        if let Some(series) = &mut self.slots[slot] {
-            if series.ended_in.is_some() {
-                series.ended_in = None;
-                series.histogram = Histogram::default();
-                series.start_unix_ns = self.last_collection_unix_ns;
-            }
-            series.histogram.record(duration_ns);
-            series.last_used_ns = now.monotonic_ns;
-            series.changed_in = next;
-        }
-    }
-
-    /// Ends what is idle and accepted, and starts a new collection.
-    pub(crate) fn begin_collection(&mut self, now: Time) -> Generation {
-        self.generation.0 += 1;
-        self.last_collection_unix_ns = self.last_collection_unix_ns.max(now.unix_ns);
-        let idle_ns = u64::try_from(self.limits.idle_ttl.as_nanos()).unwrap_or(u64::MAX);
-        for series in self.slots.iter_mut().flatten() {
-            let idle = now.monotonic_ns.saturating_sub(series.last_used_ns) > idle_ns;
-            if idle && series.ended_in.is_none() && series.changed_in <= self.accepted {
-                series.ended_in = Some(self.generation);
-            }
-        }
-        self.generation
-    }
-
-    /// A collection arrived: what it said to have ended is forgotten.
-    pub(crate) fn accepted(&mut self, generation: Generation) {
-        self.accepted = self.accepted.max(generation.min(self.generation));
-        for slot in 0..self.slots.len() {
-            let ended = self.slots[slot].as_ref().and_then(|series| series.ended_in);
-            if ended.is_some_and(|ended| ended <= self.accepted) {
-                self.remove(slot);
-            }
-        }
-    }
-
-    /// All series as they are now.
-    pub(crate) fn snapshot(
-        &self,
-        now: Time,
-        workload: impl Fn(u32) -> Option<Arc<Workload>>,
-    ) -> Snapshot {
-        let mut order: Vec<&Series> = self.slots.iter().flatten().collect();
-        order.sort_by_key(|series| (series.key.workload, series.key.instrument));
-        let mut snapshot = Snapshot::default();
-        for of_workload in order.chunk_by(|a, b| a.key.workload == b.key.workload) {
-            let Some(workload) = workload(of_workload[0].key.workload) else {
-                continue;
-            };
-            let instruments = of_workload
-                .chunk_by(|a, b| a.key.instrument == b.key.instrument)
-                .map(|series| InstrumentSnapshot {
-                    instrument: series[0].key.instrument,
-                    points: series.iter().map(|series| series.point(now)).collect(),
-                })
-                .collect();
-            snapshot.workloads.push(WorkloadSnapshot {
-                workload,
-                instruments,
-            });
-        }
-        snapshot
-    }
-
-    /// Use of a workload's limit.
-    pub(crate) fn usage(&self, workload: u32) -> Usage {
-        self.usage.get(&workload).copied().unwrap_or_default()
-    }
-
-    /// What series refer to, by workload.
-    pub(crate) fn references(&self) -> HashMap<u32, References> {
-        let mut references: HashMap<u32, References> = HashMap::new();
-        for key in self.index.keys() {
-            let of_workload = references.entry(key.workload).or_default();
-            of_workload.addresses.insert(key.address);
-            match key.instrument {
-                Instrument::HttpServerRequestDuration => &mut of_workload.server_routes,
-                Instrument::HttpClientRequestDuration => &mut of_workload.client_routes,
-            }
-            .insert(RouteId(key.route));
-        }
-        references
-    }
-
-    /// Forgets a workload that has no series.
-    pub(crate) fn forget(&mut self, workload: u32) {
-        self.usage.remove(&workload);
-    }
-
-    /// Number of series, overflow series included.
-    pub(crate) fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Every workload may have this many whatever the others do; only what exceeds it competes.
-    fn guaranteed(&self) -> usize {
-        self.limits.total / self.limits.services.max(1)
-    }
-
-    fn admit(&self, workload: u32, per_service: usize) -> bool {
-        let series = self.usage(workload).series;
-        series < per_service && (series < self.guaranteed() || self.reserved < self.limits.total)
-    }
-
-    fn insert(&mut self, key: SeriesKey, attributes: Arc<[Attribute]>) -> usize {
-        if !key.overflow {
-            let guaranteed = self.guaranteed();
-            let usage = self.usage.entry(key.workload).or_default();
-            self.reserved -= reservation(usage.series, guaranteed);
-            usage.series += 1;
-            self.reserved += reservation(usage.series, guaranteed);
-        }
-        let series = Series {
-            key,
-            attributes,
-            histogram: Histogram::default(),
-            start_unix_ns: self.last_collection_unix_ns,
-            last_used_ns: 0,
-            changed_in: Generation::default(),
-            ended_in: None,
-        };
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
-        self.slots[slot] = Some(series);
-        self.index.insert(key, slot);
-        slot
-    }
-
-    fn remove(&mut self, slot: usize) {
-        let Some(series) = self.slots[slot].take() else {
-            return;
-        };
-        self.index.remove(&series.key);
-        self.free.push(slot);
-        let guaranteed = self.guaranteed();
-        if !series.key.overflow
-            && let Some(usage) = self.usage.get_mut(&series.key.workload)
-        {
-            self.reserved -= reservation(usage.series, guaranteed);
-            usage.series -= 1;
-            self.reserved += reservation(usage.series, guaranteed);
-        }
-    }
+    pub(super) changed_in: Generation,
 }
 
 impl Series {
-    fn point(&self, now: Time) -> Point {
+    /// Takes a measurement in, for the collection `next`; `since_unix_ns` is the time of the one before.
+    pub(super) fn record(
+        &mut self,
+        measured: Measured<'_>,
+        now_ns: u64,
+        next: Generation,
+        since_unix_ns: u64,
+        random: &mut Random,
+    ) {
+        if self.changed_in != next {
+            self.resume(next, since_unix_ns);
+        }
+        self.last_used_ns = now_ns;
+        self.value.record(measured, self.unit);
+        if let Measured::Exchange {
+            duration_ns,
+            exemplar: Some((candidate, per_series)),
+        } = measured
+        {
+            self.offer(candidate, duration_ns, per_series, random);
+        }
+    }
+
+    fn offer(
+        &mut self,
+        candidate: Candidate,
+        duration_ns: u64,
+        per_series: usize,
+        random: &mut Random,
+    ) {
+        let (value, unit) = (&self.value, self.unit);
+        let place = value.place(duration_ns, per_series, unit);
+        let values = (value.count(), || value.quantile_ns(95, unit));
+        self.exemplars
+            .offer(candidate, duration_ns, place, random, values);
+    }
+
+    /// The first measurement since a collection: a window begins, or the series returns from its end.
+    fn resume(&mut self, next: Generation, since_unix_ns: u64) {
+        let returns = matches!(self.state, State::Ended(_));
+        if returns {
+            self.state = State::Live;
+            self.value.clear();
+        }
+        if returns || self.is_delta {
+            self.start_unix_ns = since_unix_ns;
+        }
+        self.changed_in = next;
+    }
+
+    /// Whether there is something to say: a delta series without measurements is silent.
+    pub(super) fn has_point(&self) -> bool {
+        !self.is_delta || !self.value.is_empty()
+    }
+
+    pub(super) fn point(&self, now: Time) -> Point {
+        let has_ended = matches!(self.state, State::Ended(_));
         Point {
             attributes: Arc::clone(&self.attributes),
             start_unix_ns: self.start_unix_ns,
-            // A clock that was set back must not make a point end before it starts.
-            time_unix_ns: now.unix_ns.max(self.start_unix_ns),
-            value: match self.ended_in {
-                Some(_) => PointValue::NoRecordedValue,
-                None => PointValue::Exponential(self.histogram.to_model()),
+            time_unix_ns: self.time_of_point(now),
+            value: if has_ended {
+                PointValue::NoRecordedValue
+            } else {
+                self.value.to_model(self.unit)
+            },
+            exemplars: self.exemplars_until(now),
+        }
+    }
+
+    /// Hands the point out without copying it; a delta series begins anew.
+    pub(super) fn take_point(&mut self, now: Time) -> HeldPoint {
+        let exemplars = self.exemplars_until(now);
+        self.exemplars.clear();
+        HeldPoint {
+            exemplars,
+            attributes: Arc::clone(&self.attributes),
+            start_unix_ns: self.start_unix_ns,
+            time_unix_ns: self.time_of_point(now),
+            unit: self.unit,
+            value: match (self.state, &mut self.value) {
+                (State::Ended(_), _) => Held::Ended,
+                (_, Value::UpDown(value)) => Held::UpDown(*value),
+                (_, value) if self.is_delta => Held::Value(value.take()),
+                (_, value) => Held::Value(value.share()),
             },
         }
     }
+
+    fn exemplars_until(&self, now: Time) -> Vec<Exemplar> {
+        let window = (self.start_unix_ns, self.time_of_point(now));
+        match self.state {
+            State::Ended(_) => Vec::new(),
+            State::Live | State::Leaving => self.exemplars.to_model(window, |ns| self.unit.of(ns)),
+        }
+    }
+
+    /// A clock that was set back must not make a point end before it starts.
+    fn time_of_point(&self, now: Time) -> u64 {
+        now.unix_ns.max(self.start_unix_ns)
+    }
 }
 
-fn reservation(series: usize, guaranteed: usize) -> usize {
-    if series == 0 {
-        0
-    } else {
-        series.max(guaranteed)
+/// A point of a collection that was not written out yet.
+#[derive(Clone, Debug)]
+pub(super) struct HeldPoint {
+    attributes: Arc<[Attribute]>,
+    start_unix_ns: u64,
+    time_unix_ns: u64,
+    unit: Unit,
+    value: Held,
+    exemplars: Vec<Exemplar>,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    Value(Arc<Value>),
+    UpDown(i64),
+    Ended,
+}
+
+impl HeldPoint {
+    pub(super) fn to_point(&self) -> Point {
+        Point {
+            attributes: Arc::clone(&self.attributes),
+            start_unix_ns: self.start_unix_ns,
+            time_unix_ns: self.time_unix_ns,
+            value: match &self.value {
+                Held::Value(value) => value.to_model(self.unit),
+                Held::UpDown(value) => PointValue::UpDown(*value),
+                Held::Ended => PointValue::NoRecordedValue,
+            },
+            exemplars: self.exemplars.clone(),
+        }
     }
 }

@@ -43,12 +43,12 @@ impl Question<'_> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// There is no route to speak of.
     Absent,
-    /// This one.
-    Template(RouteId, Arc<str>),
+    /// The template of this number.
+    Template(RouteId),
 }
 
 /// Where a template comes from.
@@ -122,7 +122,8 @@ impl Routes {
         let Some(path) = question.target.path() else {
             return self.without_path(question);
         };
-        if let Some(path) = question.whole_path()
+        if !self.config.patterns.is_empty()
+            && let Some(path) = question.whole_path()
             && let Some((position, _)) = self.config.patterns.find(path)
         {
             return self.patterns[position].taken(question);
@@ -132,6 +133,11 @@ impl Routes {
             Unmatched::Wildcard => self.wildcard.taken(question),
             Unmatched::Heuristic => self.learnt(path, question),
         }
+    }
+
+    /// Text of a template: slow, asked once per series.
+    pub(crate) fn text(&self, id: RouteId) -> Option<Arc<str>> {
+        self.names.text(id)
     }
 
     /// Forgets templates that were last used before; numbers in `in_series` stay with their texts.
@@ -201,7 +207,7 @@ impl Leaf {
     fn taken(&mut self, question: &Question<'_>) -> Route {
         self.last_used_ns = question.now_ns;
         self.exchanges += 1;
-        Route::Template(self.id, Arc::clone(&self.template))
+        Route::Template(self.id)
     }
 }
 

@@ -27,6 +27,12 @@ impl Names {
         (RouteId(self.last), text)
     }
 
+    /// Text of a number.
+    pub(super) fn text(&self, id: RouteId) -> Option<Arc<str>> {
+        let named = self.ids.iter().find(|(_, named)| **named == id);
+        named.map(|(text, _)| Arc::clone(text))
+    }
+
     /// Forgets templates that nothing refers to.
     pub(super) fn retain(&mut self, referred: &HashSet<RouteId>) {
         self.ids.retain(|_, id| referred.contains(id));

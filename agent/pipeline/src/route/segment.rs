@@ -59,55 +59,124 @@ pub(super) enum Segment<'a> {
     Value(Kind),
 }
 
-/// Tells what a segment looks like; it depends on nothing but the segment.
-pub(super) fn classify(bytes: &[u8]) -> Segment<'_> {
-    // Parameters of a segment (`;jsessionid=...`) are never part of a route.
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == b';')
-        .unwrap_or(bytes.len());
-    let bytes = &bytes[..end];
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return Segment::Value(Kind::Encoded);
-    };
-    match kind(text) {
-        Some(kind) => Segment::Value(kind),
-        None => Segment::Word(text),
+/// What a byte can be part of.
+mod class {
+    /// Unreserved characters, sub-delimiters, `:` and `@` (RFC 3986, section 3.3), without what templates use.
+    pub(super) const PATH: u8 = 1;
+    /// Digits and what separates them in numbers.
+    pub(super) const NUMBER: u8 = 1 << 1;
+    /// Hexadecimal digits.
+    pub(super) const HEX: u8 = 1 << 2;
+    pub(super) const DIGIT: u8 = 1 << 3;
+    pub(super) const LOWER: u8 = 1 << 4;
+    pub(super) const UPPER: u8 = 1 << 5;
+    pub(super) const AT: u8 = 1 << 6;
+    pub(super) const ALPHANUMERIC: u8 = 1 << 7;
+    /// What tells digits, small and capital letters, and all the rest apart.
+    pub(super) const CASE: u8 = DIGIT | LOWER | UPPER;
+}
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        classes[byte as usize] = class_of(byte);
+        byte += 1;
+    }
+    classes
+}
+
+const fn class_of(byte: u8) -> u8 {
+    use class::{ALPHANUMERIC, AT, DIGIT, HEX, LOWER, NUMBER, PATH, UPPER};
+    let hex = ALPHANUMERIC | if byte.is_ascii_hexdigit() { HEX } else { 0 };
+    match byte {
+        b'0'..=b'9' => PATH | NUMBER | DIGIT | hex,
+        b'a'..=b'z' => PATH | LOWER | hex,
+        b'A'..=b'Z' => PATH | UPPER | hex,
+        b'@' => PATH | AT,
+        b'-' | b'_' | b'.' | b',' | b':' | b'+' | b'~' => PATH | NUMBER,
+        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'=' => PATH,
+        _ => 0,
     }
 }
 
-fn kind(text: &str) -> Option<Kind> {
-    let bytes = text.as_bytes();
-    if !bytes.iter().all(|byte| is_path_byte(*byte)) {
+/// What all bytes of a segment say together, found in one pass.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    /// Classes that every byte has.
+    all: u8,
+    /// Classes that any byte has.
+    any: u8,
+    digits: usize,
+    /// Changes between digits, small and capital letters, and all the rest.
+    changes: usize,
+}
+
+impl Looks {
+    fn of(bytes: &[u8]) -> Self {
+        let mut looks = Self {
+            all: u8::MAX,
+            any: 0,
+            digits: 0,
+            changes: 0,
+        };
+        let Some(first) = bytes.first() else {
+            return looks;
+        };
+        let mut previous = CLASSES[usize::from(*first)] & class::CASE;
+        for byte in bytes {
+            let class = CLASSES[usize::from(*byte)];
+            looks.all &= class;
+            looks.any |= class;
+            looks.digits += usize::from(class & class::DIGIT != 0);
+            looks.changes += usize::from(class & class::CASE != previous);
+            previous = class & class::CASE;
+        }
+        looks
+    }
+
+    const fn all_are(&self, class: u8) -> bool {
+        self.all & class != 0
+    }
+}
+
+/// Tells what a segment looks like; it depends on nothing but the segment.
+pub(super) fn classify(bytes: &[u8]) -> Segment<'_> {
+    // Parameters of a segment (`;jsessionid=...`) are never part of a route.
+    let end = bytes.iter().position(|byte| *byte == b';');
+    let bytes = &bytes[..end.unwrap_or(bytes.len())];
+    if let Some(kind) = kind(bytes, &Looks::of(bytes)) {
+        return Segment::Value(kind);
+    }
+    // Words are ASCII.
+    std::str::from_utf8(bytes).map_or(Segment::Value(Kind::Encoded), Segment::Word)
+}
+
+fn kind(bytes: &[u8], looks: &Looks) -> Option<Kind> {
+    if !looks.all_are(class::PATH) {
         return Some(Kind::Encoded);
     }
-    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let digits = looks.digits;
     if digits > 0 {
         if is_date(bytes) {
             return Some(Kind::Date);
         }
-        if bytes
-            .iter()
-            .all(|byte| byte.is_ascii_digit() || b"-_.,:+~".contains(byte))
-        {
+        if looks.all_are(class::NUMBER) {
             return Some(Kind::Number);
         }
+        if is_uuid(bytes) {
+            return Some(Kind::Uuid);
+        }
     }
-    if is_uuid(bytes) {
-        return Some(Kind::Uuid);
-    }
-    if is_hex(bytes, digits) {
+    if is_hex(bytes, looks) {
         return Some(Kind::Hex);
     }
-    if is_email(text) {
+    if looks.any & class::AT != 0 && is_email(bytes) {
         return Some(Kind::Email);
     }
-    is_token(bytes, digits).then_some(Kind::Token)
-}
-
-/// Unreserved characters, sub-delimiters, `:` and `@` (RFC 3986, section 3.3), without what templates use.
-fn is_path_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&byte)
+    is_token(bytes, looks).then_some(Kind::Token)
 }
 
 /// `2024-01-31`, `20240131`, `2024_01_31`, and these with a time behind them.
@@ -118,6 +187,9 @@ fn is_date(bytes: &[u8]) -> bool {
                 .then(|| number * 10 + u32::from(byte - b'0'))
         })
     };
+    if bytes.len() < 8 || !bytes[0].is_ascii_digit() {
+        return false;
+    }
     let separated = matches!(bytes.get(4), Some(b'-' | b'_' | b'.'));
     let (month, day, end) = if separated {
         if bytes.get(7) != bytes.get(4) {
@@ -153,41 +225,38 @@ fn is_uuid(bytes: &[u8]) -> bool {
 }
 
 /// From 7 digits on (short commit names) if decimal digits are among them, else from 16: `facade` is a word.
-fn is_hex(bytes: &[u8], digits: usize) -> bool {
-    let bytes = bytes.strip_prefix(b"0x").unwrap_or(bytes);
-    bytes.len() >= if digits > 0 { 7 } else { 16 } && bytes.iter().all(u8::is_ascii_hexdigit)
+fn is_hex(bytes: &[u8], looks: &Looks) -> bool {
+    let shortest = if looks.digits > 0 { 7 } else { 16 };
+    if looks.all_are(class::HEX) {
+        return bytes.len() >= shortest;
+    }
+    bytes
+        .strip_prefix(b"0x")
+        .is_some_and(|rest| rest.len() >= shortest && rest.iter().all(u8::is_ascii_hexdigit))
 }
 
-fn is_email(text: &str) -> bool {
-    text.split_once('@').is_some_and(|(user, domain)| {
-        !user.is_empty()
-            && domain
-                .split_once('.')
-                .is_some_and(|(name, _)| !name.is_empty())
-    })
+fn is_email(bytes: &[u8]) -> bool {
+    let Some(at) = bytes.iter().position(|byte| *byte == b'@') else {
+        return false;
+    };
+    let domain = &bytes[at + 1..];
+    let dot = domain.iter().position(|byte| *byte == b'.');
+    at > 0 && dot.is_some_and(|dot| dot > 0)
 }
 
 /// Too long for a word, or a fifth of it digits and long, or changing between cases and digits all the time.
-fn is_token(bytes: &[u8], digits: usize) -> bool {
-    if bytes.len() > WORD_BYTES || (bytes.len() >= 20 && digits * 5 >= bytes.len()) {
+fn is_token(bytes: &[u8], looks: &Looks) -> bool {
+    let (len, digits) = (bytes.len(), looks.digits);
+    if len > WORD_BYTES || (len >= 20 && digits * 5 >= len) {
         return true;
     }
-    let class = |byte: u8| match byte {
-        b'0'..=b'9' => 0,
-        b'a'..=b'z' => 1,
-        b'A'..=b'Z' => 2,
-        _ => 3,
-    };
-    let changes = bytes
-        .windows(2)
-        .filter(|pair| class(pair[0]) != class(pair[1]))
-        .count();
-    let plain = bytes.iter().all(u8::is_ascii_alphanumeric);
-    plain && bytes.len() >= 8 && digits > 0 && changes * 2 >= bytes.len()
+    looks.all_are(class::ALPHANUMERIC) && len >= 8 && digits > 0 && looks.changes * 2 >= len
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -230,5 +299,64 @@ mod tests {
             assert_eq!(found, *template, "{text}");
         }
         assert_eq!(classify(b"\xff"), Segment::Value(Kind::Encoded));
+    }
+
+    /// The rules one after the other, each with a look at all bytes.
+    fn plain(bytes: &[u8]) -> Option<Kind> {
+        let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(byte);
+        if !bytes.iter().all(is_path) {
+            return Some(Kind::Encoded);
+        }
+        let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+        let is_number = |byte: &u8| byte.is_ascii_digit() || b"-_.,:+~".contains(byte);
+        if digits > 0 && is_date(bytes) {
+            return Some(Kind::Date);
+        }
+        if digits > 0 && bytes.iter().all(is_number) {
+            return Some(Kind::Number);
+        }
+        if is_uuid(bytes) {
+            return Some(Kind::Uuid);
+        }
+        let hex = bytes.strip_prefix(b"0x").unwrap_or(bytes);
+        if hex.len() >= if digits > 0 { 7 } else { 16 } && hex.iter().all(u8::is_ascii_hexdigit) {
+            return Some(Kind::Hex);
+        }
+        let text = std::str::from_utf8(bytes).unwrap();
+        let is_email = text.split_once('@').is_some_and(|(user, domain)| {
+            let name = domain.split_once('.').map(|(name, _)| name);
+            !user.is_empty() && name.is_some_and(|name| !name.is_empty())
+        });
+        if is_email {
+            return Some(Kind::Email);
+        }
+        let class = |byte: u8| match byte {
+            b'0'..=b'9' => 0,
+            b'a'..=b'z' => 1,
+            b'A'..=b'Z' => 2,
+            _ => 3,
+        };
+        let changes = bytes
+            .windows(2)
+            .filter(|pair| class(pair[0]) != class(pair[1]))
+            .count();
+        let mixed = bytes.iter().all(u8::is_ascii_alphanumeric)
+            && bytes.len() >= 8
+            && digits > 0
+            && changes * 2 >= bytes.len();
+        let is_token = bytes.len() > WORD_BYTES || (bytes.len() >= 20 && digits * 5 >= bytes.len());
+        (is_token || mixed).then_some(Kind::Token)
+    }
+
+    proptest! {
+        #[test]
+        fn one_pass_says_what_the_rules_say(text in prop_oneof![
+            "[a-zA-Z0-9]{0,45}", "[0-9a-fx@.-]{0,40}", "[ -~]{0,12}", "0x[0-9a-f]{0,20}",
+            "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "[12][0-9]{3}-?[01][0-9]-?[0-3][0-9](T[0-9:]{0,8})?", "[a-z]{1,6}@[a-z]{1,4}\\.[a-z]{2}",
+        ]) {
+            let bytes = text.as_bytes();
+            prop_assert_eq!(kind(bytes, &Looks::of(bytes)), plain(bytes), "{}", text);
+        }
     }
 }

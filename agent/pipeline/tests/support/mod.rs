@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use kerntally_abi::{EndReason, ExchangeRecord, RecordHeader, flag, kind, role};
-use kerntally_model::{Attribute, AttributeValue, Instrument, Point, ProcessKey, Snapshot, Time};
+use kerntally_model::{
+    Attribute, AttributeValue, Exchange, Instrument, Point, ProcessKey, Snapshot, Time,
+};
 use kerntally_pipeline::attribute::{ProcessFacts, ProcessSource};
 use kerntally_pipeline::{Config, Outcome, Pipeline, stitch};
 
@@ -107,17 +109,22 @@ impl Sample {
     /// Sends it through stitcher and pipeline.
     pub fn send(&self, pipeline: &mut Pipeline, now: Time) -> Outcome {
         let record = self.record();
-        let input = stitch::Input {
-            record: &record,
+        pipeline.on_exchange(&self.exchange(&record), now)
+    }
+
+    /// What the stitcher makes of its record.
+    pub fn exchange<'a>(&'a self, record: &'a ExchangeRecord) -> Exchange<'a> {
+        stitch::exchange(&stitch::Input {
+            record,
             end: self.end,
             local: self.local,
             remote: self.remote,
             head: &self.head,
-        };
-        pipeline.on_exchange(&stitch::exchange(&input), now)
+        })
     }
 
-    fn record(&self) -> ExchangeRecord {
+    /// Its record, as the kernel side would send it.
+    pub fn record(&self) -> ExchangeRecord {
         ExchangeRecord {
             header: RecordHeader {
                 kind: kind::EXCHANGE,
@@ -196,6 +203,7 @@ pub fn text(attributes: &[Attribute]) -> String {
 pub fn count(point: &Point) -> u64 {
     match &point.value {
         kerntally_model::PointValue::Exponential(histogram) => histogram.count,
-        kerntally_model::PointValue::NoRecordedValue => 0,
+        kerntally_model::PointValue::Explicit(histogram) => histogram.count,
+        kerntally_model::PointValue::UpDown(_) | kerntally_model::PointValue::NoRecordedValue => 0,
     }
 }

@@ -117,10 +117,10 @@ fn exporter(address: &str, protocol: Protocol, tls: TlsSettings) -> Result<Expor
 }
 
 async fn push(address: SocketAddr, protocol: Protocol, tls: TlsSettings) -> PushOutcome {
-    let requests = Encoder::new(template(), MAX_REQUEST_BYTES).encode(&snapshot());
+    let payloads = Encoder::new(template(), MAX_REQUEST_BYTES).payloads(&snapshot());
     exporter(&address.to_string(), protocol, tls)
         .unwrap()
-        .push(&requests)
+        .push(&payloads)
         .await
 }
 

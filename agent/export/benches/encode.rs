@@ -1,0 +1,76 @@
+//! What it costs to turn a collection into what leaves the agent.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark is run by people"
+)]
+
+mod series;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kerntally_export::encode::{Encoder, MAX_REQUEST_BYTES};
+use kerntally_export::pull::Pull;
+use kerntally_model::Snapshot;
+
+struct Held(Snapshot);
+
+impl AsRef<Snapshot> for Held {
+    fn as_ref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    group
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(4));
+    for count in [1_000, 10_000, 100_000] {
+        let snapshot = series::snapshot(count);
+        let encoder = Encoder::new(series::resources(), MAX_REQUEST_BYTES);
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_with_input(
+            BenchmarkId::new("copy of the snapshot", count),
+            &snapshot,
+            |bencher, snapshot| bencher.iter(|| black_box(snapshot.clone())),
+        );
+        group.bench_with_input(
+            BenchmarkId::new("requests as bytes", count),
+            &snapshot,
+            |bencher, snapshot| bencher.iter(|| black_box(encoder.payloads(snapshot))),
+        );
+        group.bench_with_input(
+            BenchmarkId::new("lines of JSON", count),
+            &snapshot,
+            |bencher, snapshot| {
+                bencher.iter(|| {
+                    for request in encoder.encode(snapshot) {
+                        black_box(serde_json::to_vec(&request).unwrap());
+                    }
+                });
+            },
+        );
+        let pull = Pull::new(series::resources());
+        pull.publish(series::resources(), Arc::new(Held(snapshot)));
+        for (name, accept) in [
+            (
+                "page in protobuf",
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+            ),
+            ("page in text", "text/plain"),
+        ] {
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                bencher.iter(|| pull.page(accept).map(|chunk| chunk.len()).sum::<usize>());
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, encode);
+criterion_main!(benches);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::tail::parse_status;
 use crate::config::{Setting, Span, UnknownKeys};
 use crate::cost::{Change, Price, Unit};
 use crate::output::{Color, Format};
@@ -110,6 +111,8 @@ pub(crate) enum Command {
     },
     /// Show what passes now, by service and route
     Top(Top),
+    /// Show one line an exchange, as they pass
+    Tail(Tail),
     /// Show the services the running agent has discovered
     Services {
         /// Those that are left out too, with the reason
@@ -190,6 +193,26 @@ pub(crate) struct Top {
     /// Show what passed since the agent started, and end
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+/// Options of `tail`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Tail {
+    /// Of one service only
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Option<String>,
+    /// With one status, such as 503, or one class, such as 5xx
+    #[arg(long, value_name = "STATUS", value_parser = parse_status)]
+    pub(crate) status: Option<String>,
+    /// Only what took at least so long, such as 500ms
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) slower: Option<Span>,
+    /// End after so many lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) lines: Option<u64>,
+    /// Show paths as they were sent, never with their query
+    #[arg(long)]
+    pub(crate) raw_path: bool,
 }
 
 /// Options of `explain`.

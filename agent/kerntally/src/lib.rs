@@ -56,6 +56,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Status { wait } => commands::running::status(global, *wait),
         Command::Probes { command } => commands::running::probes(global, command),
         Command::Top(arguments) => commands::top::top(global, arguments),
+        Command::Tail(arguments) => commands::tail::tail(global, arguments),
         Command::Services { all } => commands::running::services(global, *all),
         Command::Explain(arguments) => commands::listings::explain(global, arguments),
         Command::Routes { command } => commands::listings::routes(global, command.as_ref()),

@@ -14,6 +14,7 @@ mod pipeline;
 pub mod route;
 mod services;
 pub mod stitch;
+mod tap;
 pub mod traffic;
 pub mod view;
 
@@ -21,3 +22,4 @@ pub use config::Config;
 pub use ledger::{Ledger, Outcome, ROLES};
 pub use listing::{ExcludedRow, Limit, Pressure, RouteRow, SeriesRow, ServiceRow};
 pub use pipeline::{ActiveRequests, Collection, Explanation, Pipeline, ProcessNews};
+pub use tap::{Passed, Tap};

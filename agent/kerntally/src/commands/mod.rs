@@ -7,6 +7,7 @@ pub(crate) mod lint;
 pub(crate) mod listings;
 pub(crate) mod live;
 pub(crate) mod running;
+pub(crate) mod tail;
 pub(crate) mod top;
 pub(crate) mod views;
 

@@ -39,6 +39,19 @@ pub(crate) enum Request {
         /// Ports it listens on.
         ports: Vec<u16>,
     },
+    /// What passed from a number on.
+    Tail {
+        /// The number; none for what passes from now on.
+        from: Option<u64>,
+        /// With paths as they were sent.
+        raw_path: bool,
+        /// Of this service only.
+        service: Option<String>,
+        /// With this status only, or one of this class.
+        status: Option<String>,
+        /// Only what took longer.
+        slower_ns: u64,
+    },
     /// Reads the configuration again.
     Reload {},
     /// Probes and their state.

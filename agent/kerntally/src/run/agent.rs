@@ -64,6 +64,8 @@ pub(crate) struct Agent {
     pub(super) lost_before: u64,
     pub(super) degraded: Vec<&'static str>,
     pub(super) watchers: Watchers,
+    /// When somebody asked for exchanges as they pass.
+    pub(super) tail_asked: Option<Instant>,
     series_published: Option<Instant>,
     drain_wait: Duration,
     sweeps: u32,
@@ -116,6 +118,7 @@ impl Agent {
             lost_before: 0,
             degraded: Vec::new(),
             watchers: Watchers::default(),
+            tail_asked: None,
             series_published: None,
             drain_wait: DRAIN_BUSY,
             sweeps: 0,
@@ -196,6 +199,7 @@ impl Agent {
 
     async fn sweep(&mut self) {
         self.hooks.sweep();
+        self.end_tail();
         self.sweeps = self.sweeps.wrapping_add(1);
         if self.sweeps.is_multiple_of(CUT_EVERY) {
             let open_max = self.loaded.config.http.open_max.0.as_nanos();

@@ -4,6 +4,7 @@ use kerntally_model::ProcessKey;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::tail::Wanted;
 use crate::audit;
 use crate::clock;
 use crate::control::{Answer, Request};
@@ -28,6 +29,21 @@ impl Agent {
                 start_ns,
                 ports,
             } => self.explain(ProcessKey { tgid, start_ns }, &ports),
+            Request::Tail {
+                from,
+                raw_path,
+                service,
+                status,
+                slower_ns,
+            } => self.tail(
+                from,
+                &Wanted {
+                    raw_path,
+                    service,
+                    status,
+                    slower_ns,
+                },
+            ),
             // The loop answers it: its timers change with the configuration.
             Request::Reload {} => Answer::Failed("cannot reload here".to_owned()),
             Request::Probes {} => Answer::Ok(with_schema(&self.probe_states())),

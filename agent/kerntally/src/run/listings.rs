@@ -1,8 +1,7 @@
 //! What the agent answers about series, routes, traffic and processes.
 
-use std::collections::BTreeMap;
-
-use kerntally_model::{AttributeValue, ProcessKey, Snapshot, Workload};
+use kerntally_model::{AttributeValue, ProcessKey, Snapshot};
+use kerntally_pipeline::SeriesRow;
 use kerntally_pipeline::route::RouteSource;
 use kerntally_pipeline::traffic::{Traffic, TrafficRow};
 use serde_json::{Value, json};
@@ -50,26 +49,8 @@ impl Watchers {
 impl Agent {
     pub(super) fn series(&mut self) -> Answer {
         self.drain();
-        let snapshot = self.pipeline.peek(clock::now());
-        let mut attributes = attribute_uses(&snapshot);
-        let services: Vec<_> = self
-            .pipeline
-            .services()
-            .into_iter()
-            .map(|row| {
-                let key = identity(&row.workload);
-                json!({
-                    "name": row.workload.name,
-                    "namespace": row.workload.namespace,
-                    "version": row.workload.version,
-                    "environment": row.workload.environment,
-                    "live": row.usage.series,
-                    "limit": row.series_limit,
-                    "overflowed": row.usage.overflowed,
-                    "attributes": attributes.remove(&key).unwrap_or_default(),
-                })
-            })
-            .collect();
+        let rows = self.pipeline.series(clock::now());
+        let services: Vec<_> = rows.iter().map(series_json).collect();
         let document = json!({
             "total": {
                 "live": self.pipeline.series_len(),
@@ -142,48 +123,38 @@ impl Agent {
     }
 }
 
-type Identity = (String, Option<String>, Option<String>, Option<String>);
-
-fn identity(workload: &Workload) -> Identity {
-    (
-        workload.name.clone(),
-        workload.namespace.clone(),
-        workload.version.clone(),
-        workload.environment.clone(),
-    )
-}
-
-/// Attributes of each service's series, the one with the most values first.
-fn attribute_uses(snapshot: &Snapshot) -> BTreeMap<Identity, Vec<Value>> {
-    let mut uses = BTreeMap::new();
-    for of_workload in &snapshot.workloads {
-        let mut counts: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
-        let points = of_workload
-            .instruments
-            .iter()
-            .flat_map(|instrument| &instrument.points);
-        for (key, value) in points.flat_map(|point| point.attributes.iter()) {
-            let values = counts.entry(key).or_default();
-            *values.entry(shown(value)).or_default() += 1;
-        }
-        let mut rows: Vec<(usize, &str, Value)> = counts
-            .into_iter()
-            .filter_map(|(name, values)| {
-                let (value, series) = values.iter().max_by_key(|(_, series)| **series)?;
-                let row = json!({
-                    "name": name,
-                    "values": values.len(),
-                    "top_value": value,
-                    "top_series": series,
-                });
-                Some((values.len(), name, row))
+fn series_json(row: &SeriesRow) -> Value {
+    let overflowed: Vec<_> = row
+        .overflowed
+        .iter()
+        .map(|(metric, exchanges)| json!({ "metric": metric, "exchanges": exchanges }))
+        .collect();
+    let attributes: Vec<_> = row
+        .attributes
+        .iter()
+        .map(|attribute| {
+            json!({
+                "name": attribute.name,
+                "values": attribute.distinct,
+                "top_value": shown(&attribute.top_value),
+                "top_series": attribute.top_series,
             })
-            .collect();
-        rows.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        let rows = rows.into_iter().map(|(_, _, row)| row).collect();
-        uses.insert(identity(&of_workload.workload), rows);
-    }
-    uses
+        })
+        .collect();
+    json!({
+        "name": row.workload.name,
+        "namespace": row.workload.namespace,
+        "version": row.workload.version,
+        "environment": row.workload.environment,
+        "live": row.usage.series,
+        "limit": row.limit,
+        "guaranteed": row.guaranteed,
+        "created_last_hour": row.usage.created,
+        "overflowed": row.usage.overflowed,
+        "overflowed_by_metric": overflowed,
+        "attributes": attributes,
+        "hosts": { "live": row.hosts.0, "limit": row.hosts.1 },
+    })
 }
 
 fn shown(value: &AttributeValue) -> String {

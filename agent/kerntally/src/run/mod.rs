@@ -9,6 +9,7 @@ mod outlets;
 mod pulling;
 mod reload;
 mod report;
+mod tail;
 mod timers;
 
 use std::path::Path;
@@ -75,7 +76,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
         .build()?;
     let result = runtime.block_on(async {
         let agent = Agent::start(launch, loaded, unreadable)?;
-        agent.run().await
+        Box::pin(agent.run()).await
     });
     // A push that is still under way must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(500));

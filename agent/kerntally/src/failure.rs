@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// The kernel or the privileges do not allow it: 3.
     #[error("{0:#}")]
     Refused(anyhow::Error),
+    /// `lint` found violations, which have been shown: 4.
+    #[error("the contract is broken")]
+    Violations,
     /// Standard output was closed by its reader: quietly 0.
     #[error("standard output was closed")]
     ClosedPipe,
@@ -42,6 +45,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
+            Self::Violations => 4,
         })
     }
 }

@@ -1,14 +1,18 @@
 //! The agent and its command line: configuration, wiring of the stages, control socket, own health.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod cli;
 mod clock;
 mod commands;
 mod config;
 mod control;
+mod cost;
 mod failure;
 mod health;
+mod inspection;
 mod ledger;
+mod lint;
 mod lock;
 mod logging;
 mod output;
@@ -21,21 +25,21 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use cli::{Cli, Command};
 use failure::Failure;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of_arguments(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::ClosedPipe) {
+            if !matches!(failure, Failure::ClosedPipe | Failure::Violations) {
                 output::note(&format!("kerntally: {failure}"));
             }
             failure.code()
@@ -47,11 +51,20 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match &cli.command {
         Command::Run(arguments) => run::run(global, arguments),
-        Command::Check => commands::check::check(global),
+        Command::Check(arguments) => commands::check::check(global, arguments),
+        Command::Exchange => commands::live::exchange(),
         Command::Status { wait } => commands::running::status(global, *wait),
         Command::Probes { command } => commands::running::probes(global, command),
-        Command::Services => commands::running::services(global),
+        Command::Top(arguments) => commands::top::top(global, arguments),
+        Command::Tail(arguments) => commands::tail::tail(global, arguments),
+        Command::Services { all } => commands::running::services(global, *all),
+        Command::Explain(arguments) => commands::listings::explain(global, arguments),
+        Command::Routes { command } => commands::listings::routes(global, command.as_ref()),
+        Command::Series => commands::listings::series(global),
+        Command::Cost(arguments) => commands::cost::cost(global, arguments),
+        Command::Views { command } => commands::views::run(global, command),
         Command::Ledger => commands::running::ledger(global),
+        Command::Lint(arguments) => commands::lint::lint(global, arguments),
         Command::Config { command } => commands::configuration::run(global, command),
         Command::Completions { shell } => completions(*shell),
         Command::Version => version(global),

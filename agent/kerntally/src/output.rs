@@ -61,6 +61,12 @@ pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&text)
 }
 
+/// Writes a JSON document to standard output on one line, as streams are written.
+pub(crate) fn print_line(value: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_string(&with_schema(value)).map_err(anyhow::Error::from)?;
+    print(&text)
+}
+
 /// Adds the schema to an object.
 pub(crate) fn with_schema(value: &Value) -> Value {
     let mut document = serde_json::Map::new();

@@ -16,7 +16,7 @@ const ENVIRON_BYTES: u64 = 256 * 1024;
 const FILE_BYTES: u64 = 64 * 1024;
 
 /// Nanoseconds in a tick of `/proc/PID/stat`: user space is always told 100 a second.
-const TICK_NS: u64 = 10_000_000;
+pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// Only these variables are kept; no other is stored, shown or exported.
 const VARIABLES: &[u8] = b"OTEL_";

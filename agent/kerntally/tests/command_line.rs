@@ -24,6 +24,39 @@ mod tests {
         (status.code().unwrap(), text(stdout), text(stderr))
     }
 
+    /// Options that every command takes.
+    const GLOBAL: [&str; 9] = [
+        "--config <FILE>",
+        "--output <OUTPUT>",
+        "--socket <PATH>",
+        "--verbose",
+        "--quiet",
+        "--color <WHEN>",
+        "--unknown-keys <WHAT>",
+        "--help",
+        "--version",
+    ];
+
+    /// What every command takes is shown once; an option may go on over lines.
+    fn without_global_options(help: &str) -> String {
+        let mut kept = String::new();
+        let mut is_global = false;
+        for line in help.lines() {
+            let is_option = line.trim_start().starts_with('-');
+            let goes_on = !is_option && line.starts_with("          ");
+            is_global = if goes_on {
+                is_global
+            } else {
+                is_option && GLOBAL.iter().any(|option| line.contains(option))
+            };
+            if !is_global {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+        kept
+    }
+
     fn file(dir: &Path, text: &str) -> String {
         let path = dir.join("k.yaml");
         std::fs::write(&path, text).unwrap();
@@ -36,6 +69,13 @@ mod tests {
             ["status", "-v"],
             ["ledger", "-v"],
             ["services", "-v"],
+            ["series", "-v"],
+            ["routes", "suggest"],
+            ["top", "--once"],
+            ["explain", "--pid=1"],
+            ["cost", "-v"],
+            ["lint", "-v"],
+            ["config", "reload"],
             ["probes", "list"],
         ] {
             let arguments = [command.as_slice(), &["--socket", "/nonexistent/s"]].concat();
@@ -118,6 +158,160 @@ mod tests {
             assert_eq!(code, 2, "{arguments:?}: {err}");
             assert!(!err.is_empty());
         }
+    }
+
+    #[test]
+    fn the_help_of_every_command_is_as_documented() {
+        let commands: [&[&str]; 26] = [
+            &[],
+            &["run"],
+            &["check"],
+            &["status"],
+            &["probes"],
+            &["probes", "list"],
+            &["probes", "enable"],
+            &["probes", "disable"],
+            &["top"],
+            &["services"],
+            &["explain"],
+            &["routes"],
+            &["routes", "suggest"],
+            &["series"],
+            &["ledger"],
+            &["cost"],
+            &["lint"],
+            &["views"],
+            &["views", "suggest"],
+            &["config"],
+            &["config", "print"],
+            &["config", "validate"],
+            &["config", "reload"],
+            &["config", "schema"],
+            &["completions"],
+            &["version"],
+        ];
+        let mut all = String::new();
+        for command in commands {
+            let (code, out, _) = output(&[command, &["-h"]].concat());
+            assert_eq!(code, 0, "{command:?}");
+            let shown = if command.is_empty() {
+                out
+            } else {
+                without_global_options(&out)
+            };
+            all.extend([
+                &format!("$ kerntally {}\n", command.join(" ")),
+                &shown,
+                "\n",
+            ]);
+        }
+        insta::assert_snapshot!(all);
+    }
+
+    #[test]
+    fn completions_are_written_for_every_shell() {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let (code, out, _) = output(&["completions", shell]);
+            assert_eq!(code, 0);
+            assert!(out.contains("kerntally") && out.contains("lint"), "{shell}");
+            assert!(!out.contains("a command that does not exist"), "{shell}");
+        }
+        assert_eq!(output(&["completions", "tcsh"]).0, 2);
+    }
+
+    #[test]
+    fn lint_ends_with_what_it_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let lint = |text: &str, more: &[&str]| {
+            let path = file(dir.path(), text);
+            output(&[&["lint", "--file", &path], more].concat())
+        };
+        let clean = r#"{"resourceMetrics":[]}"#;
+        assert_eq!(lint(clean, &[]).0, 0);
+        let broken = r#"{"resourceMetrics":[{"scopeMetrics":[]}]}"#;
+        let (code, out, err) = lint(broken, &["-o", "json"]);
+        assert_eq!((code, err.as_str()), (4, ""));
+        let document: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(document["findings"][0]["rule"], "resource.service_name");
+        for unreadable in ["", "hello\n", "{\"a\":1}\n", "{\"resourceLogs\":[]}\n"] {
+            let (code, _, err) = lint(unreadable, &[]);
+            assert_eq!(code, 2, "{unreadable}");
+            assert!(err.contains("k.yaml"), "{err}");
+        }
+        assert_eq!(output(&["lint", "--file", "/nonexistent/f"]).0, 2);
+        // Both are said: what is wrong, and what could not be read.
+        let (code, out, err) = lint(&format!("{broken}\nhello\n"), &[]);
+        assert_eq!(code, 2);
+        assert!(
+            out.contains("resource.service_name") && err.contains("k.yaml:2"),
+            "{out}{err}"
+        );
+    }
+
+    #[test]
+    fn lint_reads_standard_input() {
+        use std::io::Write;
+        let mut child = kerntally(&["lint", "--file", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"{\"resourceMetrics\":[]}\n").unwrap();
+        drop(stdin);
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+    }
+
+    #[test]
+    fn lint_audits_configurations_without_an_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipeline = |processors: &str| {
+            format!(
+                "receivers: {{otlp: }}\nprocessors: {{cumulativetodelta: }}\nexporters: {{prometheusremotewrite: }}\n\
+                 service: {{pipelines: {{metrics: {{receivers: [otlp], processors: [{processors}], exporters: [prometheusremotewrite]}}}}}}\n"
+            )
+        };
+        let path = file(dir.path(), &pipeline(""));
+        assert_eq!(output(&["lint", "--config", &path]).0, 0);
+        let path = file(dir.path(), &pipeline("cumulativetodelta"));
+        let (code, out, _) = output(&["lint", "-c", &path, "-o", "json"]);
+        assert_eq!(code, 4);
+        assert!(out.contains("config.delta_to_cumulative_only"), "{out}");
+        let path = file(dir.path(), "export: {interval: 15s}\n");
+        assert_eq!(output(&["lint", "--config", &path]).0, 0);
+        let path = file(dir.path(), "exporrt: {}\n");
+        assert_eq!(output(&["lint", "--config", &path]).0, 2);
+        // Named by the variable it is the agent's own, and the agent is asked.
+        let mut command = kerntally(&["lint", "--socket", "/nonexistent/s"]);
+        command.env("KERNTALLY_CONFIG", file(dir.path(), ""));
+        assert_eq!(command.output().unwrap().status.code(), Some(1));
+    }
+
+    #[test]
+    fn a_process_is_inspected_without_an_agent() {
+        let own = std::process::id().to_string();
+        let (code, out, err) = output(&["check", "--pid", &own, "-o", "json"]);
+        assert_eq!(code, 0, "{err}");
+        let document: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(document["process"]["pid"], std::process::id());
+        assert_eq!(document["process"]["verdicts"][0]["watched"], true);
+        let (code, _, err) = output(&["check", "--pid", "4194305"]);
+        assert_eq!(code, 1);
+        assert!(err.contains("no process 4194305"), "{err}");
+    }
+
+    #[test]
+    fn views_are_suggested_from_legacy_names() {
+        let (code, out, _) = output(&["views", "suggest", "--from", "http_request_duration_ms"]);
+        assert_eq!(code, 0);
+        assert!(
+            out.contains("name: http_request_duration_ms") && out.contains("unit: ms"),
+            "{out}"
+        );
+        assert_eq!(
+            output(&["views", "suggest", "--from", "go_goroutines"]).0,
+            2
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod pipeline;
 pub mod route;
 mod services;
 pub mod stitch;
+mod tap;
 pub mod traffic;
 pub mod view;
 
@@ -24,3 +25,4 @@ pub use learnt::LearntRoutes;
 pub use ledger::{Ledger, Outcome, ROLES};
 pub use listing::{ExcludedRow, Limit, Pressure, RouteRow, SeriesRow, ServiceRow, SuggestionRow};
 pub use pipeline::{ActiveRequests, Collection, Explanation, Pipeline, ProcessNews};
+pub use tap::{Passed, Tap};

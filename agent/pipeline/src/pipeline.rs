@@ -14,6 +14,7 @@ use crate::detail::{Detail, detail, facts};
 use crate::exemplar::{Chooser, Random};
 use crate::ledger::{Ledger, Outcome, ROLES, row};
 use crate::services::{OTHER, Service, Services, Standing};
+use crate::tap::Tap;
 
 /// One collection, to be answered by [`Pipeline::accepted`] once an exporter delivered it.
 #[derive(Clone, Debug)]
@@ -79,6 +80,7 @@ pub struct Pipeline {
     pub(crate) latest_ns: u64,
     ledger: Ledger,
     cut: [u64; ROLES.len()],
+    tap: Tap,
 }
 
 impl Pipeline {
@@ -94,6 +96,7 @@ impl Pipeline {
             latest_ns: now.monotonic_ns,
             ledger: Ledger::default(),
             cut: [0; ROLES.len()],
+            tap: Tap::default(),
         }
     }
 
@@ -136,6 +139,11 @@ impl Pipeline {
                 self.record_active(slot, requests, now);
             }
         }
+    }
+
+    /// Where exchanges can be watched as they pass.
+    pub fn tap(&mut self) -> &mut Tap {
+        &mut self.tap
     }
 
     /// Takes news of a process in; best before the exchanges that follow it in the ring.
@@ -292,6 +300,9 @@ impl Pipeline {
         let per_service = service.settings.per_service;
         self.series
             .record(key, per_service, measured, now, describe);
+        if self.tap.is_open() && counted.is_none() {
+            self.tap.push(exchange, &service.workload, describe(), now);
+        }
         Ok(())
     }
 

@@ -1,21 +1,28 @@
 //! `kerntally check`: what this kernel and these privileges allow, found out by really trying.
 
+use kerntally_pipeline::attribute::{Candidate, ProcessSource, Rules};
 use kerntally_probes::{BackendReport, survey};
 use serde_json::{Value, json};
 
-use crate::cli::Global;
-use crate::config;
+use super::live;
+use crate::cli::{Check as Arguments, Global};
+use crate::config::{self, Loaded};
 use crate::failure::Failure;
+use crate::inspection::{self, Inspection};
 use crate::output::{Format, print, print_json};
 use crate::preflight::{self, Privileges};
 use crate::probes::PROBES;
+use crate::procsource::ProcFiles;
 
 /// What a duration does not hold, on every back end.
 const LATENCY_NOTE: &str = "server latency begins when the process reads the request: waiting in the socket before is not in it";
 
 /// Tries every back end and says what came of it.
-pub(crate) fn check(global: &Global) -> Result<(), Failure> {
+pub(crate) fn check(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let loaded = config::load(&config::sources(global, &[]))?;
+    if let Some(pid) = arguments.pid {
+        return of_process(global, &loaded, pid);
+    }
     let privileges = Privileges::of_this_process()?;
     let missing = privileges.missing();
     if !missing.is_empty() {
@@ -27,18 +34,52 @@ pub(crate) fn check(global: &Global) -> Result<(), Failure> {
         .iter()
         .map(|capability| format!("missing {}: cannot {}", capability.name, capability.purpose))
         .collect();
-    let document = document(&reports, &unreadable);
+    let mut document = document(&reports, &unreadable);
+    let is_usable = reports.iter().any(|report| report.result.is_ok());
+    if arguments.live && is_usable {
+        let options = config::probe_options(&loaded.config.hooks);
+        document["live"] = live::look(&loaded.config.control.socket, &options)?;
+    }
     match global.output {
         Format::Json => print_json(&document)?,
         Format::Text => print(&render(&document))?,
     }
-    if reports.iter().all(|report| report.result.is_err()) {
+    if document["live"]["works"] == false {
+        return Err(Failure::refused(
+            "hooks are attached, and an exchange made on purpose was not seen",
+        ));
+    }
+    if !is_usable {
         return Err(Failure::refused(format!(
             "no usable hook back end: {}",
             answers(&reports)
         )));
     }
     Ok(())
+}
+
+/// What would become of a process, by the configuration alone: no agent is asked, and none is needed.
+fn of_process(global: &Global, loaded: &Loaded, pid: u32) -> Result<(), Failure> {
+    let root = &loaded.config.host.proc;
+    let inspection = Inspection::of(root, pid).map_err(anyhow::Error::from)?;
+    let facts = ProcFiles::new(root)
+        .facts(inspection.process)
+        .unwrap_or_default();
+    let rules = Rules::new(&loaded.pipeline);
+    let verdict = |port, role| {
+        let candidate = Candidate {
+            facts: &facts,
+            pid,
+            port,
+        };
+        rules.verdict(&candidate, role)
+    };
+    let verdicts = inspection::verdicts(&inspection.listed_ports(), verdict);
+    let document = json!({ "process": inspection.to_json(&verdicts) });
+    match global.output {
+        Format::Json => print_json(&document),
+        Format::Text => print(&inspection::render(&document["process"])),
+    }
 }
 
 fn answers(reports: &[BackendReport]) -> String {
@@ -124,6 +165,9 @@ fn render(document: &Value) -> String {
             text(&probe["name"]),
             text(&probe["purpose"])
         ));
+    }
+    if document["live"].is_object() {
+        lines.push(live::render(&document["live"]));
     }
     for key in ["limits", "notes"] {
         lines.extend(document[key].as_array().into_iter().flatten().map(text));

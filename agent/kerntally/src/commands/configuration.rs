@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::running;
 use crate::cli::{ConfigCommand, Global};
 use crate::config::{self, Config, Sources};
+use crate::control::Request;
 use crate::failure::Failure;
 use crate::output::{Format, note, print, print_json};
 
@@ -23,11 +25,25 @@ pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failur
             }
             print_config(global, &sources)
         }
+        ConfigCommand::Reload => reload(global),
         ConfigCommand::Schema => {
             let schema = schemars::schema_for!(Config);
             print(&serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?)
         }
     }
+}
+
+/// What is wrong with the configuration is a matter of usage, as it is at the start.
+fn reload(global: &Global) -> Result<(), Failure> {
+    running::ask_and_show(global, &Request::Reload {}, |document| {
+        let mut lines = vec![match document["file"].as_str() {
+            Some(file) => format!("{file}: in force"),
+            None => "the defaults: in force".to_owned(),
+        }];
+        let notes = document["warnings"].as_array().into_iter().flatten();
+        lines.extend(notes.map(|warning| format!("warning: {}", running::text(warning))));
+        lines.join("\n")
+    })
 }
 
 /// The file alone: what variables say here need not hold where it will be used.

@@ -2,7 +2,14 @@
 
 pub(crate) mod check;
 pub(crate) mod configuration;
+pub(crate) mod cost;
+pub(crate) mod lint;
+pub(crate) mod listings;
+pub(crate) mod live;
 pub(crate) mod running;
+pub(crate) mod tail;
+pub(crate) mod top;
+pub(crate) mod views;
 
 use std::path::PathBuf;
 

@@ -43,8 +43,13 @@ pub(crate) fn ledger(global: &Global) -> Result<(), Failure> {
 }
 
 /// `kerntally services`
-pub(crate) fn services(global: &Global) -> Result<(), Failure> {
-    ask_and_show(global, &Request::Services {}, render_services)
+pub(crate) fn services(global: &Global, all: bool) -> Result<(), Failure> {
+    let socket = socket(global)?;
+    let mut document = client::ask(&socket, &Request::Services {})?;
+    if let (false, Value::Object(members)) = (all, &mut document) {
+        members.remove("excluded");
+    }
+    show(global, &document, render_services)
 }
 
 /// `kerntally probes`
@@ -76,7 +81,7 @@ fn switch(selection: &ProbeSelection, on: bool) -> Result<Request, Failure> {
     })
 }
 
-fn ask_and_show(
+pub(super) fn ask_and_show(
     global: &Global,
     request: &Request,
     render: fn(&Value) -> String,
@@ -86,7 +91,11 @@ fn ask_and_show(
     show(global, &document, render)
 }
 
-fn show(global: &Global, document: &Value, render: fn(&Value) -> String) -> Result<(), Failure> {
+pub(super) fn show(
+    global: &Global,
+    document: &Value,
+    render: fn(&Value) -> String,
+) -> Result<(), Failure> {
     match global.output {
         Format::Json => print_json(document),
         Format::Text => print(&render(document)),
@@ -97,7 +106,7 @@ fn is_ready(document: &Value) -> bool {
     document["ready"].as_bool().unwrap_or(false)
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

@@ -14,6 +14,7 @@ mod tests;
 mod variables;
 
 pub(crate) use load::{ConfigError, DEFAULT_PATH, Loaded, Setting, Sources, UnknownKeys, load};
+pub(crate) use node::{Node, Origin, Step, dotted};
 pub(crate) use scalar::Span;
 pub(crate) use schema::*;
 pub(crate) use stages::probe_options;

@@ -89,6 +89,7 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
         },
         exemplars: exemplars(&config.exemplars),
         resource_allow: config.resource.allow.clone(),
+        ..pipeline::Config::default()
     })
 }
 

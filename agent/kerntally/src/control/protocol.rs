@@ -19,6 +19,41 @@ pub(crate) enum Request {
     Ledger {},
     /// Discovered services.
     Services {},
+    /// What would be pushed now.
+    Snapshot {},
+    /// Series of each service against its limit.
+    Series {},
+    /// Route templates in use.
+    Routes {},
+    /// What passed since the watcher asked last.
+    Traffic {
+        /// Tells watchers apart.
+        watcher: u64,
+    },
+    /// Why a process is watched or not.
+    Explain {
+        /// Its number.
+        tgid: u32,
+        /// When it started, in nanoseconds since boot.
+        start_ns: u64,
+        /// Ports it listens on.
+        ports: Vec<u16>,
+    },
+    /// What passed from a number on.
+    Tail {
+        /// The number; none for what passes from now on.
+        from: Option<u64>,
+        /// With paths as they were sent.
+        raw_path: bool,
+        /// Of this service only.
+        service: Option<String>,
+        /// With this status only, or one of this class.
+        status: Option<String>,
+        /// Only what took longer.
+        slower_ns: u64,
+    },
+    /// Reads the configuration again.
+    Reload {},
     /// Probes and their state.
     Probes {},
     /// Switches probes.

@@ -16,10 +16,12 @@ use tokio::time::sleep_until;
 use super::Launch;
 use super::hooks::Hooks;
 use super::learnt::LearntFile;
+use super::listings::Watchers;
 use super::outlets::{Display, Outlets};
 use super::report::end_metrics;
 use super::timers::Timers;
 use crate::config::{self, Loaded};
+use crate::control::Request;
 use crate::control::server::{Call, Server};
 use crate::failure::Failure;
 use crate::ledger::Accounts;
@@ -63,6 +65,9 @@ pub(crate) struct Agent {
     pub(super) reload_errors: u64,
     pub(super) lost_before: u64,
     pub(super) degraded: Vec<&'static str>,
+    pub(super) watchers: Watchers,
+    /// When somebody asked for exchanges as they pass.
+    pub(super) tail_asked: Option<Instant>,
     series_published: Option<Instant>,
     drain_wait: Duration,
     sweeps: u32,
@@ -116,6 +121,8 @@ impl Agent {
             reload_errors: 0,
             lost_before: 0,
             degraded: Vec::new(),
+            watchers: Watchers::default(),
+            tail_asked: None,
             series_published: None,
             drain_wait: DRAIN_BUSY,
             sweeps: 0,
@@ -140,7 +147,7 @@ impl Agent {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => self.reload(&mut timers, &mut file).await,
+                _ = signals.hangup.recv() => drop(self.reload(&mut timers, &mut file).await),
                 ready = ring.readable() => {
                     // Cleared before draining: what arrives meanwhile wakes again.
                     ready?.clear_ready();
@@ -154,7 +161,7 @@ impl Agent {
                 _ = timers.sweep.tick() => {
                     self.sweep().await;
                     if file.changed() {
-                        self.reload(&mut timers, &mut file).await;
+                        drop(self.reload(&mut timers, &mut file).await);
                     }
                 }
                 _ = timers.collect.tick() => self.collect().await,
@@ -163,7 +170,10 @@ impl Agent {
                     self.outlets.show(&snapshot);
                 }
                 Some((request, reply)) = self.calls.recv() => {
-                    let answer = self.answer(request);
+                    let answer = match request {
+                        Request::Reload {} => self.reload_and_tell(&mut timers, &mut file).await,
+                        request => self.answer(request),
+                    };
                     // The command may have gone away.
                     drop(reply.send(answer));
                 }
@@ -193,6 +203,7 @@ impl Agent {
 
     async fn sweep(&mut self) {
         self.hooks.sweep();
+        self.end_tail();
         self.sweeps = self.sweeps.wrapping_add(1);
         if self.sweeps.is_multiple_of(CUT_EVERY) {
             let open_max = self.loaded.config.http.open_max.0.as_nanos();

@@ -5,10 +5,12 @@ mod answers;
 mod destinations;
 mod hooks;
 mod learnt;
+mod listings;
 mod outlets;
 mod pulling;
 mod reload;
 mod report;
+mod tail;
 mod timers;
 
 use std::path::Path;

@@ -164,6 +164,11 @@ impl Outlets {
         &self.node
     }
 
+    /// What a push would say, whether there is one or not.
+    pub(crate) fn encode(&self, snapshot: &Snapshot) -> Vec<ExportMetricsServiceRequest> {
+        self.encoder.encode(snapshot)
+    }
+
     pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {
         self.exporter.as_ref()
     }

@@ -1,19 +1,44 @@
 //! Putting a changed configuration in force while the agent runs.
 
+use serde_json::json;
+
 use super::agent::Agent;
 use super::timers::{Timers, ticking};
 use crate::config::Loaded;
+use crate::control::Answer;
 use crate::failure::Failure;
+use crate::output::with_schema;
 use crate::watch::FileWatch;
 
 impl Agent {
-    /// Puts a changed configuration in force, or leaves the old one.
-    pub(super) async fn reload(&mut self, timers: &mut Timers, file: &mut FileWatch) {
+    /// The same for a command, which is told what came of it.
+    pub(super) async fn reload_and_tell(
+        &mut self,
+        timers: &mut Timers,
+        file: &mut FileWatch,
+    ) -> Answer {
+        match self.reload(timers, file).await {
+            Ok(()) => Answer::Ok(with_schema(&json!({
+                "file": self.loaded.file,
+                "reloads": self.reloads,
+                "warnings": self.loaded.warnings,
+            }))),
+            Err(error @ Failure::Usage(_)) => Answer::Refused(error.to_string()),
+            Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+
+    /// Puts a changed configuration in force, or leaves the old one and says so in the log.
+    pub(super) async fn reload(
+        &mut self,
+        timers: &mut Timers,
+        file: &mut FileWatch,
+    ) -> Result<(), Failure> {
         let outcome = match self.launch.load() {
             Ok(loaded) => self.apply(loaded, timers).await,
             Err(error) => Err(error),
         };
-        match outcome {
+        match &outcome {
             Ok(()) => {
                 self.reloads += 1;
                 tracing::info!("configuration reloaded");
@@ -25,6 +50,7 @@ impl Agent {
         }
         *file = FileWatch::new(self.loaded.file.clone());
         self.publish();
+        outcome
     }
 
     async fn apply(&mut self, loaded: Loaded, timers: &mut Timers) -> Result<(), Failure> {

@@ -1,0 +1,203 @@
+//! Whether points leave in the temporality that their back end takes: a configuration of the agent or of an
+//! OpenTelemetry Collector in, mismatches out.
+
+mod backends;
+mod collector;
+
+use std::path::Path;
+
+use crate::config::{self, Config, Node, Origin, Sources, Step, Temporality};
+use crate::failure::Failure;
+use crate::lint::{Checked, Declared, Finding, Place, Rule};
+use backends::{Backend, Wants};
+use collector::Collector;
+
+/// A configuration, told by its keys.
+#[derive(Debug)]
+pub(crate) enum Audited {
+    /// The agent's own.
+    Own(Box<Own>),
+    /// A collector's.
+    Collector(Collector),
+}
+
+/// The agent's own configuration with the places of its keys.
+#[derive(Debug)]
+pub(crate) struct Own {
+    config: Config,
+    tree: Node,
+}
+
+/// Reads a configuration, and checks it if it is the agent's own.
+pub(crate) fn read(path: &Path) -> Result<Audited, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let tree = Node::parse(&text).map_err(|error| {
+        let line = error.line.unwrap_or(1);
+        Failure::usage(format!("{}:{line}: {error}", path.display()))
+    })?;
+    if let Some(collector) = Collector::of(&tree) {
+        return Ok(Audited::Collector(collector));
+    }
+    let loaded = config::load(&Sources {
+        file: Some(path.to_owned()),
+        ..Sources::default()
+    })?;
+    Ok(Audited::Own(Box::new(Own {
+        config: loaded.config,
+        tree,
+    })))
+}
+
+impl Audited {
+    /// Deviations that the configuration asks for.
+    pub(crate) fn declared(&self) -> Declared {
+        match self {
+            Self::Own(own) => declared(&own.config),
+            Self::Collector(_) => Declared::default(),
+        }
+    }
+
+    /// What does not fit together. What a collector receives is known from points that were looked at;
+    /// without them it is what the agent sends by default.
+    pub(crate) fn findings(&self, checked: &Checked) -> Vec<Finding> {
+        match self {
+            Self::Own(own) => own.findings(),
+            Self::Collector(collector) => collector.findings(checked),
+        }
+    }
+}
+
+/// Deviations that a configuration of the agent asks for.
+pub(crate) fn declared(config: &Config) -> Declared {
+    let of_services = config
+        .services
+        .iter()
+        .filter_map(|service| service.routes.patterns.as_ref());
+    Declared {
+        attributes: config.attributes.clone(),
+        patterns: std::iter::once(&config.routes.patterns)
+            .chain(of_services)
+            .flatten()
+            .cloned()
+            .collect(),
+        methods: config.http.known_methods.clone(),
+    }
+}
+
+impl Own {
+    fn findings(&self) -> Vec<Finding> {
+        let export = &self.config.export;
+        let Some(otlp) = &export.otlp else {
+            return Vec::new();
+        };
+        let Some(backend) = Backend::of_endpoint(&otlp.endpoint) else {
+            return Vec::new();
+        };
+        let is_delta = export.temporality != Temporality::Cumulative;
+        let rule = match (backend.wants, is_delta) {
+            (Wants::Cumulative, true) => Rule::BackendWantsCumulative,
+            (Wants::Delta, false) => Rule::BackendWantsDelta,
+            _ => return Vec::new(),
+        };
+        let sent = if is_delta { "delta" } else { "cumulative" };
+        let found = format!("{sent} points pushed to {}", backend.name);
+        let keys = ["export", "temporality"];
+        vec![Finding::new(rule, place(&self.tree, &steps(&keys)), found)]
+    }
+}
+
+fn steps(keys: &[&str]) -> Vec<Step> {
+    keys.iter()
+        .map(|key| Step::Key((*key).to_owned()))
+        .collect()
+}
+
+/// Line and key of a path into a configuration.
+fn place(tree: &Node, path: &[Step]) -> Place {
+    Place {
+        line: match tree.locate(path) {
+            Origin::Line(line) => Some(*line),
+            _ => None,
+        },
+        key: Some(config::dotted(path)),
+        ..Place::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read as read_file;
+    use super::*;
+
+    fn own(endpoint: &str, temporality: Temporality) -> Vec<&'static str> {
+        let mut config = Config::default();
+        config.export.temporality = temporality;
+        if let Some(otlp) = &mut config.export.otlp {
+            endpoint.clone_into(&mut otlp.endpoint);
+        }
+        let tree = Node::parse("export:\n  temporality: delta\n").unwrap();
+        let findings = Own { config, tree }.findings();
+        findings
+            .iter()
+            .inspect(|finding| assert_eq!(finding.place.line, Some(2)))
+            .map(|finding| finding.rule.id())
+            .collect()
+    }
+
+    #[test]
+    fn the_agents_own_temporality_is_held_against_its_endpoint() {
+        let prometheus = "http://prometheus:9090/api/v1/otlp";
+        let datadog = "https://otlp.datadoghq.com";
+        let collector = "http://localhost:4317";
+        let delta = ["config.delta_to_cumulative_only"];
+        assert_eq!(own(prometheus, Temporality::Delta), delta);
+        assert_eq!(own(prometheus, Temporality::LowMemory), delta);
+        assert!(own(prometheus, Temporality::Cumulative).is_empty());
+        assert_eq!(
+            own(datadog, Temporality::Cumulative),
+            ["config.cumulative_to_delta_only"]
+        );
+        assert!(own(datadog, Temporality::Delta).is_empty());
+        for temporality in [Temporality::Delta, Temporality::Cumulative] {
+            assert!(own(collector, temporality).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_told_by_its_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.yaml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read_file(&path)
+        };
+        assert!(matches!(
+            read("export: {interval: 10s}\n"),
+            Ok(Audited::Own(_))
+        ));
+        assert!(matches!(read(""), Ok(Audited::Own(_))));
+        assert!(matches!(
+            read("receivers: {otlp: }\n"),
+            Ok(Audited::Collector(_))
+        ));
+        for unreadable in ["a: [", "exporrt: {}\n"] {
+            assert!(matches!(read(unreadable), Err(Failure::Usage(_))));
+        }
+    }
+
+    #[test]
+    fn what_the_configuration_asks_for_is_declared() {
+        let mut config = Config::default();
+        config.routes.patterns = vec!["/2024".to_owned()];
+        config.http.known_methods = vec!["PURGE".to_owned()];
+        let declared = declared(&config);
+        assert_eq!(declared.patterns, ["/2024"]);
+        assert_eq!(declared.methods, ["PURGE"]);
+        assert!(
+            declared
+                .attributes
+                .contains_key("http.server.request.duration")
+        );
+    }
+}

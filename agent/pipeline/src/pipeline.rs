@@ -127,6 +127,25 @@ impl Pipeline {
         self.tally(alike, Some(part), now)
     }
 
+    /// Tallies exchanges of which only the side is known: in the overflow series of `_other`, whose attributes
+    /// claim nothing. The ledger is left to the caller.
+    pub fn on_unknown_part(&mut self, role: Role, part: &Part<'_>, now: Time) -> Outcome {
+        let instrument = duration_of(role);
+        let Some(service) = self.services.service_mut(OTHER) else {
+            return Outcome::RecordInvalid;
+        };
+        let Some(stream) = stream(service, &mut self.series, OTHER, instrument) else {
+            return Outcome::DroppedByView;
+        };
+        service.last_used_ns = now.monotonic_ns;
+        service.exchanges[row(role)] += part.count;
+        // No room for a series of its own: the overflow series it is.
+        let key = SeriesKey::overflow(stream);
+        self.series
+            .record(key, 0, Measured::Part(part), now, Default::default);
+        Outcome::TalliedWithoutService
+    }
+
     /// Replaces what is known of requests that are open, for `http.server.active_requests`; best right before a
     /// collection.
     pub fn set_active(&mut self, active: &[ActiveRequests<'_>], now: Time) {
@@ -260,10 +279,7 @@ impl Pipeline {
         counted: Option<&Part<'_>>,
         now: Time,
     ) -> Result<(), Outcome> {
-        let instrument = match exchange.role {
-            Role::Server => Instrument::HttpServerRequestDuration,
-            Role::Client => Instrument::HttpClientRequestDuration,
-        };
+        let instrument = duration_of(exchange.role);
         let service = self
             .services
             .service_mut(slot)
@@ -365,6 +381,13 @@ fn stream(
     let recipe = service.recipes[place].as_ref()?;
     service.streams[place] = Some(series.open(slot, recipe));
     service.streams[place]
+}
+
+const fn duration_of(role: Role) -> Instrument {
+    match role {
+        Role::Server => Instrument::HttpServerRequestDuration,
+        Role::Client => Instrument::HttpClientRequestDuration,
+    }
 }
 
 fn idle_ns(config: &Config) -> u64 {

@@ -87,6 +87,7 @@ pub fn exchange<'a>(input: &Input<'a>) -> Exchange<'a> {
 /// What exchanges of the kernel side's fallback tally have in common, as one of them: without head, address
 /// and times, which nobody kept.
 pub fn tallied(key: &TallyKey) -> Exchange<'static> {
+    let server = SocketAddr::from(([0, 0, 0, 0], key.server_port));
     Exchange {
         role: if key.role == role::CLIENT {
             Role::Client
@@ -112,8 +113,8 @@ pub fn tallied(key: &TallyKey) -> Exchange<'static> {
             HttpVersion::Http11
         },
         scheme: Scheme::Http,
-        peer: None,
-        local: None,
+        peer: (key.role == role::CLIENT).then_some(server),
+        local: (key.role == role::SERVER).then_some(server),
         host: None,
         status: (key.status != 0).then_some(key.status),
         start_ns: 0,

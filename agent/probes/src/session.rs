@@ -207,10 +207,9 @@ impl Session {
     }
 
     /// Hands over what the kernel side tallied itself since the last call, because the ring was full. What a
-    /// process that has `ended` (thread group, start) left behind gives its place back.
-    pub fn tallied(&mut self, ended: impl Fn(u32, u64) -> bool, sink: impl FnMut(TallyDelta)) {
-        self.tally
-            .read(|key| ended(key.tgid, key.process_start_ns), sink);
+    /// thread group that has `ended` left behind gives its place back.
+    pub fn tallied(&mut self, ended: impl Fn(u32) -> bool, sink: impl FnMut(TallyDelta)) {
+        self.tally.read(|key| ended(key.tgid), sink);
     }
 
     /// Totals of the kernel side's counters.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya::maps::{HashMap as BpfHashMap, IterableMap as _, Map, MapData, MapError};
-use kerntally_abi::{TALLY_BUCKETS, TallyKey, TallyValue, role};
+use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue, role};
 
 use crate::session::Plain;
 
@@ -22,6 +22,25 @@ pub struct TallyDelta {
 }
 
 impl TallyDelta {
+    /// The bounds of the outermost buckets that hold something, in nanoseconds; an average beyond the last bound
+    /// stands for what is longer.
+    pub fn extremes_ns(&self) -> (u64, u64) {
+        let first = self.buckets.iter().position(|count| *count > 0);
+        let last = self.buckets.iter().rposition(|count| *count > 0);
+        let (Some(first), Some(last)) = (first, last) else {
+            return (0, 0);
+        };
+        let shortest = match first {
+            0 => 0,
+            _ => TALLY_BOUNDS_NS[first - 1],
+        };
+        let longest = match TALLY_BOUNDS_NS[last] {
+            u64::MAX => self.sum_ns.max(TALLY_BOUNDS_NS[last - 1]),
+            bound => bound,
+        };
+        (shortest, longest)
+    }
+
     /// How many exchanges there are.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -91,7 +110,7 @@ fn difference(key: TallyKey, value: &TallyValue, before: &TallyValue) -> TallyDe
 
 #[cfg(test)]
 mod tests {
-    use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_OFFSET, TALLY_SCALE};
+    use kerntally_abi::{TALLY_OFFSET, TALLY_SCALE};
 
     use super::*;
 

@@ -33,7 +33,9 @@ pub struct TallyKey {
     /// Minor version of the request line: 0 or 1.
     pub version_minor: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 3],
+    /// The server's port, on either side; 0 on Unix sockets and in the catch-all.
+    pub server_port: u16,
 }
 
 /// What is added up. Every field only grows.
@@ -58,7 +60,8 @@ impl TallyKey {
             end: 0,
             complete: 0,
             version_minor: 0,
-            reserved: [0; 5],
+            reserved: [0; 3],
+            server_port: 0,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Steps one call may take where the kernel has no loop helper (before 5.17), and the verifier walks every
 /// round of the loop that takes them, if not the steps themselves.
-pub const MAX_STEPS: u32 = 4096;
+pub const MAX_STEPS: u32 = 2048;
 
 /// Steps one call may take elsewhere: it bounds the time that a hook may add to a call.
 pub const MAX_STEPS_LOOPED: u32 = 8192;

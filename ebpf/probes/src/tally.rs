@@ -2,7 +2,7 @@
 //! to the distribution of its like. The agent folds in what has been added at each collection, so counts
 //! and sums stay exact whatever the rate.
 
-use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue, flag};
+use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue, flag, role};
 
 use crate::{
     kernel::bounded,
@@ -36,6 +36,11 @@ pub fn add(scratch: *mut Scratch) -> bool {
     key.end = record.end;
     key.complete = u8::from(record.flags & flag::RESPONSE_COMPLETE != 0);
     key.version_minor = record.version_minor;
+    key.server_port = if record.role == role::SERVER {
+        record.local_port
+    } else {
+        record.remote_port
+    };
     let Some(value) = distribution(key) else {
         return false;
     };
@@ -45,7 +50,9 @@ pub fn add(scratch: *mut Scratch) -> bool {
     let (sum, count) = unsafe {
         (
             &raw mut (*value).sum_ns,
-            (&raw mut (*value).buckets).cast::<u64>().add(bucket as usize),
+            (&raw mut (*value).buckets)
+                .cast::<u64>()
+                .add(bucket as usize),
         )
     };
     grow(sum, duration);

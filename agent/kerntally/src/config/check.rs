@@ -107,12 +107,7 @@ impl Findings {
         if let Some(connections) = hooks.connections {
             self.range(&["hooks", "connections"], connections, 1, 4_194_304);
         }
-        if hooks.tally_keys != Hooks::default().tally_keys {
-            self.warn(
-                &["hooks", "tally_keys"],
-                format!("the kernel's own tally is {NOT_BUILT}"),
-            );
-        }
+        self.range(&["hooks", "tally_keys"], hooks.tally_keys, 1, 65_536);
     }
 
     fn range(&mut self, keys: &[&str], value: u32, min: u32, max: u32) {

@@ -50,6 +50,7 @@ pub(crate) fn probe_options(hooks: &Hooks) -> Options {
         ring_bytes: u32::try_from(hooks.ring.0).unwrap_or(u32::MAX),
         head_bytes: u32::try_from(hooks.head.0).unwrap_or(u32::MAX),
         head_slots: hooks.head_slots,
+        tally_keys: hooks.tally_keys,
         connections: hooks.connections,
         ..Options::default()
     }

@@ -195,9 +195,16 @@ impl Agent {
         };
     }
 
+    /// Takes in what the kernel side tallied itself.
+    fn fold(&mut self) {
+        let proc = &self.loaded.config.host.proc;
+        self.hooks.fold(&mut self.pipeline, proc, clock::now());
+    }
+
     /// The ledger after everything in the ring was taken in.
     pub(super) fn accounts(&mut self) -> Result<Accounts, kerntally_probes::LoadError> {
         self.drain();
+        self.fold();
         self.hooks.accounts(&self.pipeline, true)
     }
 
@@ -231,6 +238,7 @@ impl Agent {
 
     fn take_collection(&mut self) -> Collection {
         self.drain();
+        self.fold();
         let collection = self.pipeline.collect(clock::now());
         self.publish();
         if self

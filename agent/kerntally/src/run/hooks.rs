@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use kerntally_abi::{Counter, FilterKey, process_event};
+use kerntally_abi::{Counter, FilterKey, TALLY_OFFSET, TALLY_SCALE, process_event};
 use kerntally_model::{ProcessKey, Time};
+use kerntally_pipeline::aggregate::Part;
 use kerntally_pipeline::{Outcome, Pipeline, ProcessNews, stitch};
 use kerntally_probes::{
-    Backend, Decision, LoadError, Options, ProcessView, ProgramStat, Record, Session,
+    Backend, Decision, LoadError, Options, ProcessView, ProgramStat, Record, Session, TallyDelta,
 };
 
 use crate::ledger::{Accounts, Sources};
@@ -121,6 +123,14 @@ impl Hooks {
         count
     }
 
+    /// Takes in what the kernel side tallied itself while the ring was full.
+    pub(crate) fn fold(&mut self, pipeline: &mut Pipeline, proc: &Path, now: Time) {
+        // A number that was given to another process meanwhile only keeps its place for longer.
+        let ended = |tgid: u32| !proc.join(tgid.to_string()).exists();
+        self.session
+            .tallied(ended, |delta| fold(pipeline, &delta, now));
+    }
+
     /// Ends what no hook sees the end of.
     pub(crate) fn sweep(&mut self) {
         if let Err(error) = self.session.sweep() {
@@ -178,6 +188,28 @@ impl Hooks {
             }
         }
     }
+}
+
+/// Tallies exchanges that the kernel side counted.
+fn fold(pipeline: &mut Pipeline, delta: &TallyDelta, now: Time) {
+    let alike = stitch::tallied(&delta.key);
+    let count = delta.count();
+    let (min_ns, max_ns) = delta.extremes_ns();
+    let part = Part {
+        scale: TALLY_SCALE,
+        offset: TALLY_OFFSET,
+        counts: delta.buckets.as_slice(),
+        count,
+        sum_ns: delta.sum_ns.into(),
+        min_ns,
+        max_ns,
+    };
+    let outcome = if delta.key.tgid == 0 {
+        pipeline.on_unknown_part(alike.role, &part, now)
+    } else {
+        pipeline.on_part(&alike, &part, now)
+    };
+    pipeline.add_outcome(alike.role, outcome, count);
 }
 
 fn take_in(pipeline: &mut Pipeline, view: &ProcessView) -> Option<ProcessNews> {

@@ -71,7 +71,7 @@ impl SeriesKey {
     }
 
     /// The overflow series of a stream.
-    pub(super) const fn overflow(stream: u32) -> Self {
+    pub(crate) const fn overflow(stream: u32) -> Self {
         Self {
             stream,
             route: 0,

@@ -17,6 +17,7 @@ use super::Launch;
 use super::hooks::Hooks;
 use super::learnt::LearntFile;
 use super::outlets::{Display, Outlets};
+use super::pressure::Pressed;
 use super::report::end_metrics;
 use super::timers::Timers;
 use crate::config::{self, Loaded};
@@ -63,6 +64,7 @@ pub(crate) struct Agent {
     pub(super) reload_errors: u64,
     pub(super) lost_before: u64,
     pub(super) degraded: Vec<&'static str>,
+    pub(super) pressed: Pressed,
     series_published: Option<Instant>,
     drain_wait: Duration,
     sweeps: u32,
@@ -116,6 +118,7 @@ impl Agent {
             reload_errors: 0,
             lost_before: 0,
             degraded: Vec::new(),
+            pressed: Pressed::default(),
             series_published: None,
             drain_wait: DRAIN_BUSY,
             sweeps: 0,

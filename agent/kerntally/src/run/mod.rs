@@ -6,6 +6,7 @@ mod destinations;
 mod hooks;
 mod learnt;
 mod outlets;
+mod pressure;
 mod pulling;
 mod reload;
 mod report;

@@ -271,8 +271,10 @@ fn drop_front<H: Host>(connection: &mut Connection, sequence: u32, host: &mut H)
 #[inline(always)]
 pub(crate) fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let previous = work.todo & todo::FINISH_PREVIOUS != 0;
-    let closing = work.todo & todo::CLOSE != 0;
     let meeting = work.todo & todo::MEET != 0;
+    // A close finds a request half read, and that one finds an earlier response: it ended before the close.
+    let by_close = todo::CLOSE | todo::FINISH_PREVIOUS | todo::MEET;
+    let closing = work.todo & by_close == todo::CLOSE;
     work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS | todo::MEET);
     let direction = &connection.directions[RESPONSE];
     if !closing {

@@ -136,6 +136,31 @@ fn skips_interim_responses() {
 }
 
 #[test]
+fn a_close_within_the_next_request_leaves_the_response_before_it_whole() {
+    for mut world in [World::server(), World::client()] {
+        world.request(GET);
+        world.response(b"HTTP/1.1 200 OK\r\n\r\nuntil the close");
+        let end_ns = world.now_ns;
+        world.request(&GET[..20]);
+        world.close(EndReason::PeerClose);
+        let ends: Vec<_> = world
+            .memory
+            .finished
+            .iter()
+            .map(|finished| (finished.status, finished.end_ns, finished.reason))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                (200, end_ns, EndReason::NextRequest as u8),
+                (0, world.now_ns, EndReason::PeerClose as u8)
+            ]
+        );
+        assert_eq!(world.slots(), 0);
+    }
+}
+
+#[test]
 fn ends_http_with_an_upgrade_or_tunnel() {
     let mut world = World::server();
     world.request(b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");

@@ -18,6 +18,7 @@ use super::hooks::Hooks;
 use super::learnt::LearntFile;
 use super::listings::Watchers;
 use super::outlets::{Display, Outlets};
+use super::pressure::Pressed;
 use super::report::end_metrics;
 use super::timers::Timers;
 use crate::config::{self, Loaded};
@@ -68,6 +69,7 @@ pub(crate) struct Agent {
     pub(super) watchers: Watchers,
     /// When somebody asked for exchanges as they pass.
     pub(super) tail_asked: Option<Instant>,
+    pub(super) pressed: Pressed,
     series_published: Option<Instant>,
     drain_wait: Duration,
     sweeps: u32,
@@ -123,6 +125,7 @@ impl Agent {
             degraded: Vec::new(),
             watchers: Watchers::default(),
             tail_asked: None,
+            pressed: Pressed::default(),
             series_published: None,
             drain_wait: DRAIN_BUSY,
             sweeps: 0,

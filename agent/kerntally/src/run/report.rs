@@ -10,6 +10,7 @@ use kerntally_pipeline::ROLES;
 
 use super::agent::Agent;
 use super::outlets::Display;
+use crate::clock;
 use crate::ledger::{Account, Accounts, role_name};
 use crate::output;
 use crate::shared::Shared;
@@ -84,10 +85,12 @@ impl Agent {
             ("exchanges_lost", lost > self.lost_before),
         ];
         self.lost_before = lost;
+        let pressures = self.pipeline.pressures(clock::now());
         reasons
             .into_iter()
             .filter(|(_, holds)| *holds)
             .map(|(reason, _)| reason)
+            .chain(self.pressed.update(&pressures))
             .collect()
     }
 

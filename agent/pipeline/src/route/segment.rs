@@ -118,10 +118,9 @@ const fn class_of(byte: u8) -> u8 {
     match byte {
         b'0'..=b'9' => PATH | NUMBER | DIGIT | HEX,
         b'a'..=b'f' | b'A'..=b'F' => PATH | HEX,
-        b'g'..=b'z' | b'G'..=b'Z' => PATH,
         b'@' => PATH | AT,
         b'-' | b'_' | b'.' | b',' | b':' | b'+' | b'~' => PATH | NUMBER,
-        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'=' => PATH,
+        b'g'..=b'z' | b'G'..=b'Z' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'=' => PATH,
         _ => 0,
     }
 }
@@ -146,11 +145,11 @@ impl Looks {
         Self { all, any }
     }
 
-    const fn all_are(&self, class: u8) -> bool {
+    const fn all_are(self, class: u8) -> bool {
         self.all & class != 0
     }
 
-    const fn any_is(&self, class: u8) -> bool {
+    const fn any_is(self, class: u8) -> bool {
         self.any & class != 0
     }
 }

@@ -57,7 +57,7 @@ impl Drop for Pulling {
 
 impl AsRef<Snapshot> for Held {
     fn as_ref(&self) -> &Snapshot {
-        &self.0.snapshot
+        self.0.snapshot()
     }
 }
 

@@ -24,16 +24,12 @@ const EITHER: [u8; 256] = {
 
 /// Exactly `N` bytes in lower-case digits.
 pub(super) fn lower<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    (digits.len() == 2 * N)
-        .then(|| right_aligned(digits, &LOWER))
-        .flatten()
+    whole(digits, &LOWER)
 }
 
 /// Exactly `N` bytes in digits of either case.
 pub(super) fn either<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    (digits.len() == 2 * N)
-        .then(|| right_aligned(digits, &EITHER))
-        .flatten()
+    whole(digits, &EITHER)
 }
 
 /// At most `N` bytes in digits of either case, with zeros before them.
@@ -47,7 +43,8 @@ pub(super) fn padded<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 /// A trace id of 64 or 128 bits in lower-case digits.
 pub(super) fn lower_trace_id(digits: &[u8]) -> Option<[u8; 16]> {
     match digits.len() {
-        16 | 32 => right_aligned(digits, &LOWER),
+        32 => whole(digits, &LOWER),
+        16 => whole(digits, &LOWER).map(extended),
         _ => None,
     }
 }
@@ -55,7 +52,8 @@ pub(super) fn lower_trace_id(digits: &[u8]) -> Option<[u8; 16]> {
 /// The same in digits of either case.
 pub(super) fn either_trace_id(digits: &[u8]) -> Option<[u8; 16]> {
     match digits.len() {
-        16 | 32 => right_aligned(digits, &EITHER),
+        32 => whole(digits, &EITHER),
+        16 => whole(digits, &EITHER).map(extended),
         _ => None,
     }
 }
@@ -74,6 +72,25 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
 /// An identifier; all zeros are none.
 pub(super) fn id<const N: usize>(bytes: [u8; N]) -> Option<[u8; N]> {
     (bytes != [0; N]).then_some(bytes)
+}
+
+fn extended(low: [u8; 8]) -> [u8; 16] {
+    u128::from(u64::from_be_bytes(low)).to_be_bytes()
+}
+
+/// Exactly `2 * N` digits: nearly all identifiers, so without the tests for what may lack.
+fn whole<const N: usize>(digits: &[u8], table: &[u8; 256]) -> Option<[u8; N]> {
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    let mut bad = 0;
+    for (place, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let (high, low) = (table[usize::from(pair[0])], table[usize::from(pair[1])]);
+        bad |= high | low;
+        *place = high << 4 | low & 0xf;
+    }
+    (bad & 0xf0 == 0).then_some(bytes)
 }
 
 fn right_aligned<const N: usize>(digits: &[u8], table: &[u8; 256]) -> Option<[u8; N]> {

@@ -1,11 +1,10 @@
 //! The values of the trace headers in a head, found by one walk.
 
-use memchr::{memchr, memchr_iter};
+use std::ops::Range;
+
+use memchr::memchr_iter;
 
 use crate::request::skip_empty_lines;
-
-/// Longest name of a trace header, with its colon.
-const NAME_BYTES: usize = b"x-datadog-sampling-priority:".len();
 
 macro_rules! fields {
     ($($name:ident = $text:literal,)+) => {
@@ -21,23 +20,24 @@ macro_rules! fields {
     };
 }
 
+// Those with the same first byte stand together: they are looked up by it.
 fields! {
     Traceparent = b"traceparent",
     B3 = b"b3",
+    UberTraceId = b"uber-trace-id",
+    OtTraceId = b"ot-tracer-traceid",
+    OtSpanId = b"ot-tracer-spanid",
+    OtSampled = b"ot-tracer-sampled",
+    AmznTraceId = b"x-amzn-trace-id",
     B3TraceId = b"x-b3-traceid",
     B3SpanId = b"x-b3-spanid",
     B3Sampled = b"x-b3-sampled",
     B3Flags = b"x-b3-flags",
+    CloudTraceContext = b"x-cloud-trace-context",
     DatadogTraceId = b"x-datadog-trace-id",
     DatadogParentId = b"x-datadog-parent-id",
     DatadogPriority = b"x-datadog-sampling-priority",
     DatadogTags = b"x-datadog-tags",
-    UberTraceId = b"uber-trace-id",
-    AmznTraceId = b"x-amzn-trace-id",
-    CloudTraceContext = b"x-cloud-trace-context",
-    OtTraceId = b"ot-tracer-traceid",
-    OtSpanId = b"ot-tracer-spanid",
-    OtSampled = b"ot-tracer-sampled",
 }
 
 impl Field {
@@ -46,14 +46,36 @@ impl Field {
         1 << self as u16
     }
 
-    /// The field with this name, in any case.
-    fn named(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(_, known)| known.len() == name.len() && known.eq_ignore_ascii_case(name))
-            .map(|(field, _)| *field)
+    /// The field that a line is of, in any case, and the length of its name.
+    fn of_line(line: &[u8]) -> Option<(Self, usize)> {
+        let first = line.first()?;
+        let candidates = &Self::ALL[RANGES[usize::from(*first) & 0x1f].clone()];
+        let found = candidates.iter().find(|(_, name)| {
+            line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
+        });
+        found.map(|(field, name)| (*field, name.len()))
     }
 }
+
+/// Positions in [`Field::ALL`] of the names with a first letter, by its number in the alphabet.
+const RANGES: [Range<usize>; 32] = {
+    let mut ranges = [const { 0..0 }; 32];
+    let mut position = 0;
+    while position < Field::COUNT {
+        let first = Field::ALL[position].1[0] as usize & 0x1f;
+        if ranges[first].end == 0 {
+            ranges[first].start = position;
+        } else {
+            assert!(
+                ranges[first].end == position,
+                "the names of a letter stand together"
+            );
+        }
+        ranges[first].end = position + 1;
+        position += 1;
+    }
+    ranges
+};
 
 /// Bytes that a name begins with, either case: nearly all other headers are passed over by it.
 const FIRST: [bool; 256] = {
@@ -118,10 +140,7 @@ impl<'a> Fields<'a> {
     }
 
     fn take(&mut self, line: &'a [u8], wanted: u16, is_folded: bool) {
-        let Some(colon) = memchr(b':', &line[..line.len().min(NAME_BYTES)]) else {
-            return;
-        };
-        let Some(field) = Field::named(&line[..colon]) else {
+        let Some((field, len)) = Field::of_line(line) else {
             return;
         };
         let bit = field.bit();
@@ -132,7 +151,7 @@ impl<'a> Fields<'a> {
             self.odd |= bit;
         }
         self.found |= bit;
-        self.values[field as usize] = trim(&line[colon + 1..]);
+        self.values[field as usize] = trim(&line[len + 1..]);
     }
 }
 

@@ -190,7 +190,9 @@ impl Exporter {
     }
 
     async fn push_held(&self, flight: &mut Flight) -> PushOutcome {
-        let points = flight.held.as_ref().map_or(0, Held::points);
+        let Some(points) = flight.held.as_ref().map(Held::points) else {
+            return PushOutcome::default();
+        };
         let mut account = Account::open(self, points, true);
         if let Some(error) = flight.throttled() {
             account.stop(error);

@@ -229,7 +229,7 @@ impl Outlets {
         let Some(exporter) = self.exporter.clone() else {
             return;
         };
-        if self.push.is_none() && self.is_holding() {
+        if self.push.is_none() && self.delta_hold.is_some() && self.is_holding() {
             self.push = Some(tokio::spawn(
                 async move { Some(exporter.push_again().await) },
             ));

@@ -6,13 +6,14 @@ mod support;
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use kerntally_model::{PointValue, Role};
+    use kerntally_model::{AttributeValue, PointValue, Role};
+    use kerntally_pipeline::aggregate::Part;
     use kerntally_pipeline::config::{Cardinality, Unmatched};
     use kerntally_pipeline::traffic::Traffic;
-    use kerntally_pipeline::{Config, Outcome};
+    use kerntally_pipeline::{Config, Outcome, Pipeline, Pressure};
     use proptest::prelude::*;
 
-    use crate::support::{Sample, at, client_points, count, pipeline, server_points, text};
+    use crate::support::{Sample, Table, at, client_points, count, pipeline, server_points, text};
 
     fn with(change: impl FnOnce(&mut Cardinality)) -> Config {
         let mut config = Config::default();
@@ -69,6 +70,165 @@ mod tests {
             })
             .collect();
         assert_eq!(usage, [("cart", 2, 1), ("shop", 18, 80)]);
+    }
+
+    /// With the defaults' proportions: whoever comes late finds its share, and the sum is never exceeded.
+    #[test]
+    fn the_total_is_a_cap_and_each_share_is_there() {
+        let config = with(|limits| {
+            (limits.total, limits.services, limits.per_service) = (100, 20, 50);
+        });
+        let table = (1..=20).fold(Table::default(), |table, tgid| {
+            table.with(tgid, &format!("/usr/bin/service{tgid:02}"))
+        });
+        let mut pipeline = Pipeline::new(&config, Box::new(table), at(0));
+        let mut sent = 0;
+        let mut flood = |pipeline: &mut Pipeline, tgid: u32, series: u16| {
+            for status in 200..200 + series {
+                let sample = Sample {
+                    tgid,
+                    ..Sample::server("/", status)
+                };
+                assert_eq!(sample.send(pipeline, at(1)), Outcome::Tallied);
+                sent += 1;
+            }
+        };
+        let live = |pipeline: &Pipeline| -> Vec<usize> {
+            let mut rows = pipeline.services();
+            rows.sort_by(|a, b| a.workload.name.cmp(&b.workload.name));
+            rows.iter().map(|row| row.usage.series).collect()
+        };
+        // Two take all there is, far more than their share of five; the third has to have its own.
+        for tgid in 1..=3 {
+            flood(&mut pipeline, tgid, 60);
+        }
+        assert_eq!(live(&pipeline), [48, 47, 5]);
+        for tgid in 3..=20 {
+            flood(&mut pipeline, tgid, 10);
+            assert!(live(&pipeline).iter().sum::<usize>() <= 100);
+        }
+        assert_eq!(live(&pipeline), [5; 20]);
+        // What was taken back is told to the end: nothing is lost, and it does not return meanwhile.
+        flood(&mut pipeline, 1, 60);
+        let mut counts = BTreeMap::new();
+        for second in [10, 20, 30] {
+            let collection = pipeline.collect(at(second));
+            for (service, point) in server_points(collection.snapshot()) {
+                if point.value != PointValue::NoRecordedValue {
+                    counts.insert((service, text(&point.attributes)), count(&point));
+                }
+            }
+            pipeline.accepted(collection.generation);
+        }
+        assert_eq!(counts.values().sum::<u64>(), sent);
+        assert_eq!(pipeline.series_len(), 100 + 20, "one overflow series each");
+        // 45 series of the first were taken back, those of the second alike.
+        let marks = counts
+            .keys()
+            .filter(|(service, _)| service == "service01")
+            .count();
+        assert_eq!(marks, 51);
+    }
+
+    #[test]
+    fn what_nears_a_limit_is_said() {
+        let config = with(|limits| {
+            (
+                limits.per_service,
+                limits.total,
+                limits.services,
+                limits.hosts_per_service,
+            ) = (5, 100, 2, 5);
+        });
+        let mut pipeline = pipeline(&config);
+        let reasons = |pipeline: &Pipeline| -> Vec<(&str, usize, usize)> {
+            let pressures = pipeline.pressures(at(1));
+            let row =
+                |pressure: &Pressure| (pressure.limit.reason(), pressure.used, pressure.allowed);
+            pressures.iter().map(row).collect()
+        };
+        for status in 200..203 {
+            Sample::server("/", status).send(&mut pipeline, at(1));
+        }
+        assert_eq!(reasons(&pipeline), []);
+        Sample::server("/", 203).send(&mut pipeline, at(1));
+        assert_eq!(reasons(&pipeline), [("service_series_near_limit", 4, 5)]);
+        Sample {
+            tgid: 2,
+            ..Sample::server("/", 200)
+        }
+        .send(&mut pipeline, at(1));
+        assert_eq!(
+            reasons(&pipeline),
+            [
+                ("services_near_limit", 2, 2),
+                ("service_series_near_limit", 4, 5)
+            ]
+        );
+        let pressure = &pipeline.pressures(at(1))[1];
+        assert_eq!(pressure.limit.workload().unwrap().name, "shop");
+        assert_eq!(pressure.limit.key(), "cardinality.per_service");
+    }
+
+    #[test]
+    fn what_made_the_series_is_said() {
+        let mut pipeline = pipeline(&with(|limits| limits.per_service = 6));
+        for status in [200, 201, 202, 203] {
+            Sample::server("/a", status).send(&mut pipeline, at(1));
+        }
+        for target in ["/b", "/c", "/d"] {
+            Sample::server(target, 200).send(&mut pipeline, at(1));
+        }
+        let rows = pipeline.series(at(1));
+        assert_eq!(rows.len(), 1);
+        let row = &rows[0];
+        assert_eq!((row.usage.series, row.limit, row.usage.created), (6, 6, 6));
+        assert_eq!(
+            row.overflowed,
+            [("http.server.request.duration".to_owned(), 1)]
+        );
+        let first = &row.attributes[0];
+        assert_eq!(first.name, "http.response.status_code");
+        assert_eq!((first.distinct, first.top_series), (4, 3));
+        assert_eq!(first.top_value, AttributeValue::Integer(200));
+        assert_eq!(row.attributes[1].name, "http.route");
+        assert_eq!(pipeline.series(at(4000))[0].usage.created, 0);
+    }
+
+    #[test]
+    fn what_was_counted_elsewhere_is_folded_in() {
+        let mut pipeline = pipeline(&Config::default());
+        let sample = Sample {
+            head: Vec::new(),
+            flags: kerntally_abi::flag::HEAD_NOT_KEPT,
+            ..Sample::server("/", 200)
+        };
+        sample.send(&mut pipeline, at(1));
+        let record = sample.record();
+        let part = Part {
+            scale: 3,
+            offset: -62,
+            counts: &[3, 4],
+            count: 8,
+            sum_ns: 35_000_000,
+            min_ns: 0,
+            max_ns: 6_000_000,
+        };
+        let outcome = pipeline.on_part(&sample.exchange(&record), &part, at(1));
+        assert_eq!(outcome, Outcome::TalliedDegraded);
+        let found = server_points(&pipeline.peek(at(1)));
+        assert_eq!(found.len(), 1, "the same series");
+        let PointValue::Exponential(histogram) = &found[0].1.value else {
+            panic!("no histogram")
+        };
+        assert_eq!(
+            (histogram.count, histogram.zero_count, histogram.scale),
+            (9, 1, 3)
+        );
+        assert_eq!(histogram.buckets.iter().sum::<u64>(), 8);
+        assert!((histogram.sum - 0.04).abs() < 1e-12);
+        let services = pipeline.services();
+        assert_eq!(services[0].server_exchanges, 9);
     }
 
     #[test]

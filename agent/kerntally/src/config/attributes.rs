@@ -9,6 +9,8 @@ struct Allowed {
     opt_in: &'static [&'static str],
     /// Emitted only when the configuration lists it.
     on_demand: bool,
+    /// This version emits it.
+    is_built: bool,
 }
 
 const TABLE: [Allowed; 5] = [
@@ -24,6 +26,7 @@ const TABLE: [Allowed; 5] = [
         ],
         opt_in: &[],
         on_demand: false,
+        is_built: true,
     },
     Allowed {
         instrument: "http.client.request.duration",
@@ -37,6 +40,7 @@ const TABLE: [Allowed; 5] = [
         ],
         opt_in: &["url.template", "url.scheme"],
         on_demand: false,
+        is_built: true,
     },
     Allowed {
         instrument: "rpc.server.call.duration",
@@ -48,6 +52,7 @@ const TABLE: [Allowed; 5] = [
         ],
         opt_in: &[],
         on_demand: true,
+        is_built: false,
     },
     Allowed {
         instrument: "rpc.client.call.duration",
@@ -59,12 +64,14 @@ const TABLE: [Allowed; 5] = [
         ],
         opt_in: &[],
         on_demand: true,
+        is_built: false,
     },
     Allowed {
         instrument: "http.server.active_requests",
         default: &["http.request.method", "url.scheme"],
         opt_in: &[],
         on_demand: true,
+        is_built: true,
     },
 ];
 
@@ -93,7 +100,7 @@ pub(crate) fn is_instrument(name: &str) -> bool {
 pub(crate) fn is_built(instrument: &str) -> bool {
     TABLE
         .iter()
-        .any(|allowed| allowed.instrument == instrument && !allowed.on_demand)
+        .any(|allowed| allowed.instrument == instrument && allowed.is_built)
 }
 
 /// Attributes an instrument may carry.

@@ -14,7 +14,7 @@ use super::node::{Node, Step, dotted};
 use super::scalar::{Size, Span};
 use super::schema::{
     Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host,
-    Identity, Instrumented, Otlp, Protocol, Routes, Selector, Temporality,
+    Identity, Instrumented, Otlp, Protocol, Routes, Selector, Temporality, View, ViewAggregation,
 };
 
 /// A remark about one key.
@@ -49,7 +49,7 @@ pub(crate) fn findings(config: &Config) -> Findings {
     findings.check_services(config);
     findings.check_routes(&["routes"], &config.routes);
     findings.check_attributes(&[Step::Key("attributes".to_owned())], &config.attributes);
-    findings.check_histogram(&["histogram"], &config.histogram);
+    findings.check_histogram(&steps(&["histogram"]), &config.histogram, config);
     findings.check_cardinality(&config.cardinality);
     findings.check_exemplars(&steps(&["exemplars"]), &config.exemplars);
     findings.check_export(&config.export);
@@ -59,6 +59,9 @@ pub(crate) fn findings(config: &Config) -> Findings {
 
 /// Exemplars that a series may keep: each takes 80 bytes for as long as it is busy.
 const MOST_EXEMPLARS: u32 = 100;
+
+/// Boundaries that a histogram may have: each takes 8 bytes in every series.
+const MOST_BOUNDARIES: usize = 200;
 
 const NOT_BUILT: &str = "not built in this version";
 
@@ -165,19 +168,12 @@ impl Findings {
                 ]
             };
             self.check_selector(&path("match"), &rule.r#match);
-            let later = [
-                ("attributes", rule.attributes.is_some()),
-                ("histogram", rule.histogram.is_some()),
-            ];
-            for (key, _) in later.iter().filter(|(_, given)| *given) {
-                let message = format!("{key} of one service are {NOT_BUILT}");
-                self.errors.push(Finding {
-                    path: path(key),
-                    message,
-                });
-            }
             if let Some(allowed) = &rule.attributes {
                 self.check_attributes(&path("attributes"), allowed);
+            }
+            if rule.histogram.boundaries.is_some() {
+                let own = rule.histogram.over(&config.histogram);
+                self.check_histogram(&path("histogram"), &own, config);
             }
             let own = rule.exemplars.over(&config.exemplars);
             if own != config.exemplars {
@@ -246,17 +242,28 @@ impl Findings {
         }
     }
 
-    fn check_histogram(&mut self, keys: &[&str], histogram: &Histogram) {
-        if histogram.r#type == HistogramType::Explicit {
-            let path: Vec<&str> = keys.iter().copied().chain(["type"]).collect();
-            let expected = "expected exponential";
-            self.error(
-                &path,
-                format!("explicit histograms are {NOT_BUILT}, {expected}"),
+    fn check_histogram(&mut self, path: &[Step], histogram: &Histogram, config: &Config) {
+        let Some(boundaries) = &histogram.boundaries else {
+            return;
+        };
+        let path = path.iter().cloned().chain(steps(&["boundaries"])).collect();
+        let is_ascending = boundaries.is_sorted_by(|a, b| a < b);
+        let are_numbers = boundaries.iter().all(|bound| bound.is_finite());
+        let by_view = |view: &View| view.aggregation == Some(ViewAggregation::Explicit);
+        if boundaries.is_empty() || boundaries.len() > MOST_BOUNDARIES {
+            let message = format!(
+                "expected 1 to {MOST_BOUNDARIES} boundaries, got {}",
+                boundaries.len()
             );
-        } else if histogram.boundaries.is_some() {
-            let path: Vec<&str> = keys.iter().copied().chain(["boundaries"]).collect();
-            self.warn(&path, "only explicit histograms have boundaries, ignored");
+            self.errors.push(Finding { path, message });
+        } else if !is_ascending || !are_numbers {
+            let message = "expected ascending numbers of seconds".to_owned();
+            self.errors.push(Finding { path, message });
+        } else if histogram.r#type == HistogramType::Exponential
+            && !config.views.iter().any(by_view)
+        {
+            let message = "only explicit histograms have boundaries, ignored".to_owned();
+            self.warnings.push(Finding { path, message });
         }
     }
 
@@ -344,9 +351,6 @@ impl Findings {
 
     /// Whatever is not at its default and asks for something later.
     fn check_not_built(&mut self, config: &Config) {
-        if !config.views.is_empty() {
-            self.error(&["views"], format!("views are {NOT_BUILT}"));
-        }
         match config.resource.identity {
             Identity::Node => {}
             Identity::Process => {

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod check;
+mod emission;
 mod load;
 mod node;
 mod scalar;

@@ -314,7 +314,7 @@ pub(crate) struct ServiceRule {
     pub(crate) status: Option<Status>,
     pub(crate) attributes: Option<BTreeMap<String, Vec<String>>>,
     pub(crate) exemplars: ExemplarOverrides,
-    pub(crate) histogram: Option<Histogram>,
+    pub(crate) histogram: HistogramOverrides,
 }
 
 section! {
@@ -324,6 +324,32 @@ section! {
         ignore: Option<Vec<String>> = None,
         unmatched: Option<Unmatched> = None,
         max_per_service: Option<u32> = None,
+    }
+}
+
+section! {
+    /// What one service has instead of `histogram`; what is not given stays.
+    HistogramOverrides {
+        r#type: Option<HistogramType> = None,
+        boundaries: Option<Vec<f64>> = None,
+    }
+}
+
+impl HistogramOverrides {
+    /// Nothing is overridden.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The histograms of the service.
+    pub(crate) fn over(&self, histogram: &Histogram) -> Histogram {
+        Histogram {
+            r#type: self.r#type.unwrap_or(histogram.r#type),
+            boundaries: self
+                .boundaries
+                .clone()
+                .or_else(|| histogram.boundaries.clone()),
+        }
     }
 }
 

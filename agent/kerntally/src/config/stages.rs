@@ -1,13 +1,9 @@
 //! What each stage is told of the configuration, in the stage's own types.
 
-use std::collections::BTreeMap;
-
 use kerntally_export::endpoint::{
     Compression as OtlpCompression, Endpoint, EndpointKind, Headers, OtlpSettings,
     Protocol as OtlpProtocol, TlsSettings,
 };
-use kerntally_model::Instrument;
-use kerntally_pipeline::aggregate::AttributeSet;
 use kerntally_pipeline::attribute::Selector as PipelineSelector;
 use kerntally_pipeline::config as pipeline;
 use kerntally_pipeline::exemplar;
@@ -15,6 +11,7 @@ use kerntally_pipeline::route::PatternSet;
 use kerntally_probes::{Backend as HookBackend, BackendChoice, Options};
 use kerntally_wire::{TraceFormat, TraceFormats};
 
+use super::emission;
 use super::node::Step;
 use super::schema::{
     Backend, Compression, Config, ExemplarFilter, ExemplarPolicy, Exemplars, Hooks, Otlp, Protocol,
@@ -29,7 +26,7 @@ pub(crate) struct StageError {
 }
 
 impl StageError {
-    fn new(path: Vec<Step>, message: &impl ToString) -> Self {
+    pub(super) fn new(path: Vec<Step>, message: &impl ToString) -> Self {
         Self {
             path,
             message: message.to_string(),
@@ -37,7 +34,7 @@ impl StageError {
     }
 }
 
-fn key(name: &str) -> Step {
+pub(super) fn key(name: &str) -> Step {
     Step::Key(name.to_owned())
 }
 
@@ -60,14 +57,11 @@ pub(crate) fn probe_options(hooks: &Hooks) -> Options {
 
 /// Stages 4 to 6.
 pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> {
-    let server = (
-        Instrument::HttpServerRequestDuration,
-        "http.server.request.duration",
-    );
-    let client = (
-        Instrument::HttpClientRequestDuration,
-        "http.client.request.duration",
-    );
+    let attributes = emission::allow_lists(
+        &[key("attributes")],
+        &config.attributes,
+        pipeline::AllowLists::default(),
+    )?;
     Ok(pipeline::Config {
         discovery: pipeline::Discovery {
             include: selectors("include", &config.discovery.include)?,
@@ -78,13 +72,12 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
             server: config.sides.contains(&Side::Server),
             client: config.sides.contains(&Side::Client),
         },
-        services: services(config)?,
+        services: services(config, attributes)?,
         routes: routes(&[key("routes")], &config.routes)?,
-        attributes: pipeline::AllowLists {
-            server: attributes(server, &config.attributes)?,
-            client: attributes(client, &config.attributes)?,
-            active: None,
-        },
+        attributes,
+        histogram: emission::histogram(&config.histogram),
+        views: emission::views(&config.views)?,
+        temporality: emission::temporality(config.export.temporality),
         known_methods: config.http.known_methods.clone(),
         status: status(config.status),
         cardinality: pipeline::Cardinality {
@@ -96,7 +89,6 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
         },
         exemplars: exemplars(&config.exemplars),
         resource_allow: config.resource.allow.clone(),
-        ..pipeline::Config::default()
     })
 }
 
@@ -157,10 +149,13 @@ fn parse_selector(selector: &Selector, path: Vec<Step>) -> Result<PipelineSelect
     PipelineSelector::parse(selector.conditions()).map_err(|error| StageError::new(path, &error))
 }
 
-fn services(config: &Config) -> Result<Vec<pipeline::ServiceRule>, StageError> {
+fn services(
+    config: &Config,
+    attributes: pipeline::AllowLists,
+) -> Result<Vec<pipeline::ServiceRule>, StageError> {
     let rules = config.services.iter().enumerate();
     rules
-        .map(|(index, rule)| service(index, rule, config))
+        .map(|(index, rule)| service(index, rule, config, attributes))
         .collect()
 }
 
@@ -168,6 +163,7 @@ fn service(
     index: usize,
     rule: &ServiceRule,
     general: &Config,
+    attributes: pipeline::AllowLists,
 ) -> Result<pipeline::ServiceRule, StageError> {
     let at = |name: &str| vec![key("services"), Step::Index(index), key(name)];
     let own_routes = if rule.routes.is_empty() {
@@ -175,6 +171,10 @@ fn service(
     } else {
         Some(routes(&at("routes"), &rule.routes.over(&general.routes))?)
     };
+    let own_lists = rule.attributes.as_ref();
+    let allow = own_lists
+        .map(|lists| emission::allow_lists(&at("attributes"), lists, attributes))
+        .transpose()?;
     let limit = |limit: Option<u32>| limit.map(|limit| limit as usize);
     Ok(pipeline::ServiceRule {
         selectors: vec![parse_selector(&rule.r#match, at("match"))?],
@@ -182,12 +182,13 @@ fn service(
         namespace: rule.namespace.clone(),
         version: rule.version.clone(),
         attributes: Vec::new(),
-        allow: None,
-        histogram: None,
         routes: own_routes,
         status: rule.status.map(status),
         exemplars: (!rule.exemplars.is_empty())
             .then(|| exemplars(&rule.exemplars.over(&general.exemplars))),
+        allow,
+        histogram: (!rule.histogram.is_empty())
+            .then(|| emission::histogram(&rule.histogram.over(&general.histogram))),
         per_service: limit(rule.cardinality.per_service),
         hosts_per_service: limit(rule.cardinality.hosts_per_service),
     })
@@ -210,17 +211,6 @@ fn routes(path: &[Step], routes: &Routes) -> Result<pipeline::RouteConfig, Stage
         },
         max_per_service: routes.max_per_service as usize,
     })
-}
-
-fn attributes(
-    (instrument, name): (Instrument, &str),
-    lists: &BTreeMap<String, Vec<String>>,
-) -> Result<AttributeSet, StageError> {
-    let Some(listed) = lists.get(name) else {
-        return Ok(AttributeSet::default_of(instrument));
-    };
-    AttributeSet::parse(instrument, listed.iter().map(String::as_str))
-        .map_err(|error| StageError::new(vec![key("attributes"), key(name)], &error))
 }
 
 fn exemplars(exemplars: &Exemplars) -> exemplar::ExemplarConfig {

@@ -109,10 +109,22 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "cumulative",
     ),
     (
-        "histogram:\n  type: explicit\n",
-        "2",
-        "histogram.type",
-        "not built",
+        "histogram:\n  type: explicit\n  boundaries: [1, 0.5]\n",
+        "3",
+        "histogram.boundaries",
+        "ascending",
+    ),
+    (
+        "services:\n- match: {exe: x}\n  histogram: {boundaries: []}\n",
+        "3",
+        "services[0].histogram.boundaries",
+        "1 to 200",
+    ),
+    (
+        "services:\n- match: {exe: x}\n  attributes:\n    http.server.request.duration: [nope]\n",
+        "4",
+        "services[0].attributes.http.server.request.duration[0]",
+        "no such attribute",
     ),
     (
         "exemplars:\n  per_series: 0\n",
@@ -138,7 +150,38 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "services[0].exemplars.per_series",
         "1 to 100",
     ),
-    ("views:\n- name: x\n", "1", "views", "not built"),
+    (
+        "views:\n- match: {instrument: http.server.request.duration}\n",
+        "2",
+        "views[0]",
+        "changes nothing",
+    ),
+    (
+        "views:\n- unit: s\n- match: {instrument: db.*}\n  unit: s\n",
+        "3",
+        "views[1].match.instrument",
+        "no instrument",
+    ),
+    ("views:\n- unit: minutes\n", "2", "views[0].unit", "s or ms"),
+    (
+        "views:\n- attributes:\n    drop: [http.rout]\n",
+        "3",
+        "views[0].attributes.drop",
+        "no such attribute",
+    ),
+    (
+        "views:\n- aggregation: summary\n",
+        "2",
+        "views[0].aggregation",
+        "summary",
+    ),
+    (
+        "views:\n- match: {instrument: http.server.request.duration}\n  name: x\n\
+         - match: {instrument: http.client.request.duration}\n  name: x\n",
+        "5",
+        "views[1].name",
+        "for one of them",
+    ),
     (
         "resource: {identity: none}\n",
         "1",
@@ -375,4 +418,32 @@ fn exemplars_of_a_service_keep_what_it_does_not_override() {
     assert_eq!(own.formats, TraceFormats::new([TraceFormat::B3]));
     assert_eq!((own.budget.healthy, own.budget.max_error_rate), (0.5, 0.2));
     assert_eq!(pipeline.services[1].exemplars, None);
+}
+
+#[test]
+fn what_is_emitted_arrives_at_its_stage() {
+    use kerntally_pipeline::config::TemporalityPreference;
+    let file = "attributes: {http.server.active_requests: [url.scheme]}\n\
+        histogram: {type: explicit, boundaries: [0.1, 1]}\n\
+        views: [{match: {service: shop}, unit: ms, attributes: {rename: {http.route: route}}}]\n\
+        export: {temporality: delta}\n\
+        services:\n\
+        - {match: {exe: x}, attributes: {http.client.request.duration: []}, histogram: {type: exponential}}\n\
+        - {match: {exe: y}}\n";
+    let loaded = load(&case(file).sources).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let pipeline = loaded.pipeline;
+    assert!(pipeline.attributes.active.is_some());
+    assert!(pipeline.histogram.is_explicit);
+    assert_eq!(&*pipeline.histogram.boundaries, [0.1, 1.0]);
+    assert_eq!(pipeline.views.len(), 1);
+    assert_eq!(pipeline.temporality, TemporalityPreference::Delta);
+    let own = &pipeline.services[0];
+    let lists = own.allow.unwrap();
+    assert_eq!(lists.active, pipeline.attributes.active);
+    assert_ne!(lists.client, pipeline.attributes.client);
+    let histogram = own.histogram.as_ref().unwrap();
+    assert!(!histogram.is_explicit);
+    assert_eq!(histogram.boundaries, pipeline.histogram.boundaries);
+    assert!(pipeline.services[1].allow.is_none() && pipeline.services[1].histogram.is_none());
 }

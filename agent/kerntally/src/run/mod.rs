@@ -76,6 +76,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
         .build()?;
     let result = runtime.block_on(async {
         let agent = Agent::start(launch, loaded, unreadable)?;
+        // The agent is large, and waits in it for as long as it lives.
         Box::pin(agent.run()).await
     });
     // A push that is still under way must not hold up the end.

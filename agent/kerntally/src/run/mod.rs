@@ -11,6 +11,7 @@ mod reload;
 mod report;
 mod tail;
 mod timers;
+mod would_push;
 
 use std::path::Path;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 
 use super::Launch;
 use super::hooks::Hooks;
+use super::learnt::LearntFile;
 use super::listings::Watchers;
 use super::outlets::{Display, Outlets};
 use super::report::end_metrics;
@@ -53,6 +54,7 @@ pub(crate) struct Agent {
     pub(super) hooks: Hooks,
     pub(super) pipeline: Pipeline,
     pub(super) outlets: Outlets,
+    pub(super) learnt: LearntFile,
     pub(super) shared: Arc<Shared>,
     pub(super) started: Instant,
     /// Other users' processes cannot be read.
@@ -96,7 +98,8 @@ impl Agent {
             hooks.switch(true)?;
         }
         let source = Box::new(ProcFiles::new(&config.host.proc));
-        let pipeline = Pipeline::new(&loaded.pipeline, source, clock::now());
+        let mut pipeline = Pipeline::new(&loaded.pipeline, source, clock::now());
+        let learnt = LearntFile::open(config.state.dir.as_deref(), &mut pipeline);
         let shared = Arc::new(Shared::default());
         let (sender, calls) = mpsc::channel(CALLS);
         let mut tasks = vec![tokio::spawn(server.serve(sender))];
@@ -109,6 +112,7 @@ impl Agent {
             hooks,
             pipeline,
             outlets,
+            learnt,
             shared,
             started: Instant::now(),
             names_unreadable,
@@ -226,6 +230,7 @@ impl Agent {
         if let Some(accepted) = self.outlets.accepted(generation) {
             self.pipeline.accepted(accepted);
         }
+        self.learnt.keep(&self.pipeline).await;
     }
 
     fn take_collection(&mut self) -> Collection {
@@ -265,6 +270,7 @@ impl Agent {
         let detached = self.hooks.stop();
         let collection = self.take_collection();
         self.outlets.close(collection, &self.shared).await;
+        self.learnt.close(&self.pipeline).await;
         if let Some(metrics) = self.shared.replace_metrics(None) {
             end_metrics(metrics, Duration::from_secs(2)).await;
         }

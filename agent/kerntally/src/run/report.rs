@@ -80,6 +80,7 @@ impl Agent {
                 "file_failing",
                 self.outlets.file_stats().is_some_and(|stats| stats.failing),
             ),
+            ("state_failing", self.learnt.is_failing()),
             ("exchanges_lost", lost > self.lost_before),
         ];
         self.lost_before = lost;

@@ -120,8 +120,12 @@ impl HttpCollector {
                 .unwrap();
             body = plain;
         }
+        let request = if head.contains("content-type: application/json\r\n") {
+            serde_json::from_slice(&body).unwrap()
+        } else {
+            ExportMetricsServiceRequest::decode(body.as_slice()).unwrap()
+        };
         self.heads.lock().unwrap().push(head);
-        let request = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
         self.requests.lock().unwrap().push(request);
         let scripted = self.script.lock().unwrap().pop_front();
         let answer = scripted.unwrap_or_else(|| answer("200 OK", "", b""));

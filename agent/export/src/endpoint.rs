@@ -24,6 +24,8 @@ pub enum Protocol {
     Grpc,
     /// `http/protobuf`
     HttpProtobuf,
+    /// `http/json`
+    HttpJson,
 }
 
 /// Whether requests are compressed.
@@ -115,14 +117,14 @@ pub enum EndpointError {
     Credentials,
     /// gRPC has no paths of its own.
     #[error(
-        "endpoint path `{path}` cannot be used with protocol `grpc`, expected none or protocol `http/protobuf`"
+        "endpoint path `{path}` cannot be used with protocol `grpc`, expected none or a protocol over HTTP"
     )]
     PathWithGrpc {
         /// The path.
         path: String,
     },
     /// Unknown protocol.
-    #[error("protocol `{text}` is not supported, expected `grpc` or `http/protobuf`")]
+    #[error("protocol `{text}` is not supported, expected `grpc`, `http/protobuf` or `http/json`")]
     Protocol {
         /// What was given.
         text: String,
@@ -148,6 +150,7 @@ impl FromStr for Protocol {
         match text {
             "grpc" => Ok(Self::Grpc),
             "http/protobuf" => Ok(Self::HttpProtobuf),
+            "http/json" => Ok(Self::HttpJson),
             _ => Err(EndpointError::Protocol {
                 text: text.to_owned(),
             }),
@@ -188,11 +191,13 @@ impl Endpoint {
             Protocol::Grpc if has_path => Err(EndpointError::PathWithGrpc {
                 path: uri.path().to_owned(),
             }),
-            Protocol::HttpProtobuf if kind == EndpointKind::Base => Ok(Self {
+            Protocol::HttpProtobuf | Protocol::HttpJson if kind == EndpointKind::Base => Ok(Self {
                 protocol,
                 uri: with_metrics_path(text, uri)?,
             }),
-            Protocol::Grpc | Protocol::HttpProtobuf => Ok(Self { protocol, uri }),
+            Protocol::Grpc | Protocol::HttpProtobuf | Protocol::HttpJson => {
+                Ok(Self { protocol, uri })
+            }
         }
     }
 

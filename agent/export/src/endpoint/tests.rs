@@ -138,7 +138,8 @@ fn reads_headers_and_refuses_bad_ones() {
 fn knows_the_names_of_protocols_and_compressions() {
     assert_eq!("grpc".parse::<Protocol>().unwrap(), Grpc);
     assert_eq!("http/protobuf".parse::<Protocol>().unwrap(), HttpProtobuf);
-    assert!("http/json".parse::<Protocol>().is_err());
+    assert_eq!("http/json".parse::<Protocol>().unwrap(), Protocol::HttpJson);
+    assert!("http/xml".parse::<Protocol>().is_err());
     assert_eq!("none".parse::<Compression>().unwrap(), Compression::None);
     assert!("zstd".parse::<Compression>().is_err());
 }

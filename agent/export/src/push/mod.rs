@@ -6,7 +6,7 @@
 mod account;
 mod grpc;
 mod held;
-mod http_protobuf;
+mod http;
 mod outcome;
 mod retry;
 mod transport;
@@ -31,8 +31,8 @@ pub use transport::{TlsError, TlsFile};
 use account::Account;
 use held::Held;
 
+pub(crate) use self::http::HttpTransport;
 pub(crate) use grpc::metadata;
-pub(crate) use http_protobuf::HttpTransport;
 
 /// Responses longer than this are refused, as the protocol demands.
 pub(crate) const RESPONSE_BYTES: usize = 4 * 1024 * 1024;
@@ -99,7 +99,9 @@ impl Exporter {
     pub fn new(settings: OtlpSettings) -> Result<Self, SetupError> {
         let transport = match settings.endpoint.protocol() {
             Protocol::Grpc => Transport::Grpc(Box::new(grpc::GrpcTransport::new(&settings)?)),
-            Protocol::HttpProtobuf => Transport::Http(Box::new(HttpTransport::new(&settings)?)),
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
+                Transport::Http(Box::new(HttpTransport::new(&settings)?))
+            }
         };
         Ok(Self {
             settings,
@@ -218,7 +220,7 @@ impl Exporter {
         match &self.transport {
             Transport::Grpc(grpc) => retry::until(timeout, retries, || grpc.send(payload)).await,
             Transport::Http(http) => {
-                let body = http.body(payload);
+                let body = http.body(payload)?;
                 retry::until(timeout, retries, || http.send(body.clone())).await
             }
             #[cfg(test)]

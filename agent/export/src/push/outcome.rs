@@ -56,6 +56,12 @@ pub enum PushError {
     /// The answer is longer than the protocol allows.
     #[error("the answer is longer than {RESPONSE_BYTES} bytes")]
     ResponseTooLarge,
+    /// A request has no form that the protocol wants.
+    #[error("the request could not be encoded: {reason}")]
+    Encoding {
+        /// What the encoder said.
+        reason: String,
+    },
     /// The answer says success but is not OTLP: something else listens there.
     #[error("the answer is not OTLP ({reason}); is `{endpoint}` a collector?")]
     NotOtlp {

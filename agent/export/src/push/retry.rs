@@ -23,12 +23,14 @@ where
 {
     let deadline = Instant::now() + timeout;
     let mut delays = delays();
+    let mut earlier = None;
     loop {
         let Ok(result) = timeout_at(deadline, attempt()).await else {
-            return Err(Refusal {
+            // What an attempt was told says more than that the last one had no time left.
+            return Err(earlier.unwrap_or(Refusal {
                 error: PushError::Timeout { timeout },
                 retry: Retry::Backoff,
-            });
+            }));
         };
         let refusal = match result {
             Ok(answer) => return Ok(answer),
@@ -44,6 +46,7 @@ where
         if delay >= deadline.saturating_duration_since(Instant::now()) {
             return Err(refusal);
         }
+        earlier = Some(refusal);
         sleep(delay).await;
         *retries += 1;
     }

@@ -117,9 +117,22 @@ async fn arrives_by_grpc_as_it_was_encoded() {
 
 #[tokio::test]
 async fn arrives_by_http_as_it_was_encoded() {
-    for compression in [Compression::Gzip, Compression::None] {
+    for (protocol, compression, content_type) in [
+        (
+            Protocol::HttpProtobuf,
+            Compression::Gzip,
+            "application/x-protobuf",
+        ),
+        (
+            Protocol::HttpProtobuf,
+            Compression::None,
+            "application/x-protobuf",
+        ),
+        (Protocol::HttpJson, Compression::Gzip, "application/json"),
+        (Protocol::HttpJson, Compression::None, "application/json"),
+    ] {
         let collector = HttpCollector::default();
-        let settings = settings(collector.serve().await, Protocol::HttpProtobuf);
+        let settings = settings(collector.serve().await, protocol);
         let exporter = Exporter::new(OtlpSettings {
             compression,
             ..settings
@@ -131,7 +144,7 @@ async fn arrives_by_http_as_it_was_encoded() {
         let head = collector.heads.lock().unwrap()[0].clone();
         assert!(head.starts_with("post /v1/metrics http/1.1\r\n"), "{head}");
         assert!(
-            head.contains("content-type: application/x-protobuf\r\n"),
+            head.contains(&format!("content-type: {content_type}\r\n")),
             "{head}"
         );
         assert!(head.contains("x-tenant: shop\r\n"), "{head}");

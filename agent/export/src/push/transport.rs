@@ -87,7 +87,7 @@ pub(super) fn connector(
         .https_or_http();
     Ok(match settings.endpoint.protocol() {
         Protocol::Grpc => builder.enable_http2().wrap_connector(tcp),
-        Protocol::HttpProtobuf => builder.enable_http1().wrap_connector(tcp),
+        Protocol::HttpProtobuf | Protocol::HttpJson => builder.enable_http1().wrap_connector(tcp),
     })
 }
 

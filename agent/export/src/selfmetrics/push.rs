@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 
 use super::SelfError;
 use crate::{
-    endpoint::{Compression, OtlpSettings},
+    encode::Payload,
+    endpoint::{Compression, OtlpSettings, Protocol},
     push::{Exporter, HttpTransport},
 };
 
@@ -59,7 +60,10 @@ fn over_http(settings: &OtlpSettings) -> Result<MetricExporter, SelfError> {
         .with_http_client(client)
         .with_endpoint(settings.endpoint.uri().to_string())
         .with_timeout(settings.timeout);
+    // What becomes JSON is compressed after that.
+    let is_json = settings.endpoint.protocol() == Protocol::HttpJson;
     Ok(match settings.compression {
+        _ if is_json => builder,
         Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
         Compression::None => builder,
     }
@@ -77,13 +81,27 @@ struct RuntimeClient {
 impl HttpClient for RuntimeClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let transport = self.transport.clone();
-        let exchange = async move { transport.exchange(request).await };
+        let is_json = transport.is_json();
+        let exchange = async move {
+            let request = if is_json {
+                let payload = Payload {
+                    bytes: request.into_body(),
+                    points: 0,
+                };
+                transport.request(transport.body(&payload)?)
+            } else {
+                request
+            };
+            transport.exchange(request).await
+        };
         let answer = self
             .runtime
             .spawn(exchange)
             .await?
             .map_err(|refusal| refusal.error)?;
-        let mut response = Response::new(answer.body);
+        // The SDK reads protobuf only.
+        let body = if is_json { Bytes::new() } else { answer.body };
+        let mut response = Response::new(body);
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
         Ok(response)

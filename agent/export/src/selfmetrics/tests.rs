@@ -209,6 +209,21 @@ async fn pushes_by_http_one_last_time_when_it_ends() {
     assert!(head.contains("user-agent: kerntally/"), "{head}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_by_http_in_json_as_well() {
+    let collector = HttpCollector::default();
+    let address = collector.serve().await;
+    let metrics = push_to(&format!("http://{address}"), Protocol::HttpJson);
+    metrics.shutdown().await.unwrap();
+    assert_ledger_closes(&collector.received()[0]);
+    let head = collector.heads.lock().unwrap()[0].clone();
+    assert!(
+        head.contains("content-type: application/json\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+}
+
 #[tokio::test]
 async fn ends_within_bounds_when_nobody_listens() {
     let metrics = push_to("http://127.0.0.1:1", Protocol::Grpc);

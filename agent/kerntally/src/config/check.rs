@@ -14,7 +14,7 @@ use super::node::{Node, Step, dotted};
 use super::scalar::{Size, Span};
 use super::schema::{
     Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host,
-    Identity, Instrumented, Otlp, Protocol, Routes, Selector, Temporality, View, ViewAggregation,
+    Identity, Instrumented, Otlp, Routes, Selector, Temporality, View, ViewAggregation,
 };
 
 /// A remark about one key.
@@ -330,13 +330,6 @@ impl Findings {
         if !otlp.endpoint.starts_with("http://") && !otlp.endpoint.starts_with("https://") {
             let message = format!("expected http:// or https://, got `{}`", otlp.endpoint);
             self.error(&path("endpoint"), message);
-        }
-        if otlp.protocol == Protocol::HttpJson {
-            let expected = "expected grpc or http/protobuf";
-            self.error(
-                &path("protocol"),
-                format!("http/json is {NOT_BUILT}, {expected}"),
-            );
         }
         if otlp.timeout.0.is_zero() {
             self.error(&path("timeout"), "expected more than 0s");

@@ -102,10 +102,7 @@ pub(crate) fn otlp(
     let protocol = match otlp.protocol {
         Protocol::Grpc => OtlpProtocol::Grpc,
         Protocol::HttpProtobuf => OtlpProtocol::HttpProtobuf,
-        Protocol::HttpJson => {
-            let message = "http/json is not built in this version, expected grpc or http/protobuf";
-            return Err(StageError::new(at("protocol"), &message));
-        }
+        Protocol::HttpJson => OtlpProtocol::HttpJson,
     };
     let kind = if endpoint_verbatim {
         EndpointKind::Metrics

@@ -105,3 +105,21 @@ async fn leaves_a_collector_that_hangs_when_the_time_is_over() {
     );
     assert_eq!(started.elapsed(), TIMEOUT);
 }
+
+#[tokio::test(start_paused = true)]
+async fn tells_what_it_was_told_before_the_time_was_over() {
+    let attempts = Cell::new(0);
+    let mut retries = 0;
+    let result = until::<(), _>(TIMEOUT, &mut retries, || {
+        attempts.set(attempts.get() + 1);
+        let first = attempts.get() == 1;
+        async move {
+            if !first {
+                std::future::pending::<()>().await;
+            }
+            Err(refusal(Retry::Backoff))
+        }
+    });
+    let error = result.await.unwrap_err().error;
+    assert_eq!(error, refusal(Retry::Backoff).error);
+}

@@ -1,13 +1,13 @@
-//! OTLP over HTTP/1.1 with protobuf bodies.
+//! OTLP over HTTP/1.1, bodies in protobuf or JSON.
 
 use std::{
     io::Write as _,
     time::{Duration, SystemTime},
 };
 
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use flate2::{Compression as Level, write::GzEncoder};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
@@ -25,8 +25,9 @@ use super::{
     user_agent,
 };
 use crate::{
+    ExportMetricsServiceRequest,
     encode::Payload,
-    endpoint::{Compression, Endpoint, OtlpSettings},
+    endpoint::{Compression, Endpoint, OtlpSettings, Protocol},
 };
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -48,6 +49,7 @@ pub(crate) struct HttpTransport {
     endpoint: Endpoint,
     headers: HeaderMap,
     compression: Compression,
+    is_json: bool,
 }
 
 /// An answer, read in full.
@@ -60,7 +62,7 @@ pub(crate) struct Answer {
 
 /// A request body, ready to be sent more than once.
 #[derive(Clone, Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     bytes: Bytes,
     gzip: bool,
 }
@@ -101,30 +103,48 @@ impl HttpTransport {
             endpoint: settings.endpoint.clone(),
             headers: headers.collect(),
             compression: settings.compression,
+            is_json: settings.endpoint.protocol() == Protocol::HttpJson,
         })
     }
 
-    pub(super) fn body(&self, payload: &Payload) -> Body {
-        let packed = match self.compression {
-            Compression::Gzip => gzip(&payload.bytes),
-            Compression::None => None,
-        };
-        Body {
-            gzip: packed.is_some(),
-            bytes: packed.map_or_else(|| payload.bytes.clone(), Bytes::from),
-        }
+    /// Whether bodies are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
     }
 
-    pub(super) async fn send(&self, body: Body) -> Result<Accepted, Refusal> {
+    /// The body of a request: the same for the same payload.
+    pub(crate) fn body(&self, payload: &Payload) -> Result<Body, Refusal> {
+        let plain = if self.is_json {
+            json(&payload.bytes)?
+        } else {
+            payload.bytes.clone()
+        };
+        let packed = match self.compression {
+            Compression::Gzip => gzip(&plain),
+            Compression::None => None,
+        };
+        Ok(Body {
+            gzip: packed.is_some(),
+            bytes: packed.map_or(plain, Bytes::from),
+        })
+    }
+
+    /// The request that carries a body.
+    pub(crate) fn request(&self, body: Body) -> Request<Bytes> {
         let mut request = Request::new(body.bytes);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
         let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        let content_type = if self.is_json { JSON } else { PROTOBUF };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if body.gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        self.judge(&self.exchange(request).await?)
+        request
+    }
+
+    pub(super) async fn send(&self, body: Body) -> Result<Accepted, Refusal> {
+        self.judge(&self.exchange(self.request(body)).await?)
     }
 
     /// Sends any request with the configured headers and reads its answer, which is bounded.
@@ -215,6 +235,18 @@ impl From<JsonResponse> for ExportMetricsServiceResponse {
             });
         Self { partial_success }
     }
+}
+
+/// The JSON mapping of a request that was encoded before.
+fn json(protobuf: &Bytes) -> Result<Bytes, Refusal> {
+    let refused = |reason: String| Refusal {
+        error: PushError::Encoding { reason },
+        retry: Retry::Never,
+    };
+    let request = ExportMetricsServiceRequest::decode(protobuf.clone())
+        .map_err(|error| refused(error.to_string()))?;
+    let json = serde_json::to_vec(&request).map_err(|error| refused(error.to_string()))?;
+    Ok(json.into())
 }
 
 fn gzip(plain: &[u8]) -> Option<Vec<u8>> {

@@ -74,15 +74,41 @@ pub(crate) fn declared(config: &Config) -> Declared {
         .services
         .iter()
         .filter_map(|service| service.routes.patterns.as_ref());
-    Declared {
+    let mut declared = Declared {
         attributes: config.attributes.clone(),
+        renamed: Vec::new(),
         patterns: std::iter::once(&config.routes.patterns)
             .chain(of_services)
             .flatten()
             .cloned()
             .collect(),
         methods: config.http.known_methods.clone(),
+    };
+    // What one service does not have cannot be missed on any: points do not say whose rule they follow.
+    let own_lists = config
+        .services
+        .iter()
+        .filter_map(|service| service.attributes.as_ref());
+    for (instrument, own) in own_lists.flatten() {
+        if let Some(listed) = declared.attributes.get_mut(instrument) {
+            listed.retain(|key| own.contains(key));
+        }
     }
+    for view in &config.views {
+        let changed = |key: &String| {
+            view.attributes.drop.contains(key) || view.attributes.rename.contains_key(key)
+        };
+        for (instrument, listed) in &mut declared.attributes {
+            let selected = &view.r#match.instrument;
+            if selected.as_ref().is_none_or(|name| name == instrument) {
+                listed.retain(|key| !changed(key));
+            }
+        }
+        declared
+            .renamed
+            .extend(view.attributes.rename.values().cloned());
+    }
+    declared
 }
 
 impl Own {
@@ -199,5 +225,27 @@ mod tests {
                 .attributes
                 .contains_key("http.server.request.duration")
         );
+    }
+
+    #[test]
+    fn what_views_and_services_leave_out_is_not_missed() {
+        let tree = Node::parse(
+            "views:\n  - match: {instrument: http.server.request.duration}\n    \
+             attributes: {drop: [url.scheme], rename: {http.route: path}}\n\
+             services:\n  - match: {exe: x}\n    attributes: {http.client.request.duration: [server.address]}\n",
+        )
+        .unwrap();
+        let mut value = tree.to_json();
+        value["attributes"] = serde_json::to_value(Config::default().attributes).unwrap();
+        let config: Config = serde_json::from_value(value).unwrap();
+        let declared = declared(&config);
+        let lists =
+            |instrument: &str, key: &str| declared.attributes[instrument].contains(&key.to_owned());
+        assert!(!lists("http.server.request.duration", "url.scheme"));
+        assert!(!lists("http.server.request.duration", "http.route"));
+        assert!(lists("http.server.request.duration", "error.type"));
+        assert!(!lists("http.client.request.duration", "error.type"));
+        assert!(lists("http.client.request.duration", "server.address"));
+        assert_eq!(declared.renamed, ["path"]);
     }
 }

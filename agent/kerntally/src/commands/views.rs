@@ -347,7 +347,7 @@ fn unit(words: &[String], family: Family) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Node, View, ViewAggregation};
+    use crate::config::{self, Sources, View, ViewAggregation};
 
     fn parse(name: &str) -> Legacy {
         Legacy::parse(name).unwrap()
@@ -444,9 +444,7 @@ mod tests {
         let legacy = parse("http_request_duration_ms");
         let yaml = legacy.to_yaml(&legacy.view(Some("shop"))).unwrap();
         assert!(yaml.contains("_milliseconds"), "{yaml}");
-        let document = Node::parse(&yaml).unwrap().to_json();
-        let views: Vec<View> = serde_json::from_value(document["views"].clone()).unwrap();
-        let view = &views[0];
+        let view = &views_of(&yaml)[0];
         assert_eq!(view.name.as_deref(), Some("http_request_duration_ms"));
         assert_eq!(view.unit.as_deref(), Some("ms"));
         assert_eq!(view.r#match.service.as_deref(), Some("shop"));
@@ -454,6 +452,35 @@ mod tests {
         assert_eq!(view.attributes.rename["http.response.status_code"], "code");
         assert!(view.attributes.drop.contains(&"url.scheme".to_owned()));
         assert!(!view.attributes.drop.contains(&"http.route".to_owned()));
+    }
+
+    /// As `config validate` reads them.
+    fn views_of(yaml: &str) -> Vec<View> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("k.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        let loaded = config::load(&Sources {
+            file: Some(path),
+            ..Sources::default()
+        });
+        loaded.unwrap().config.views
+    }
+
+    #[test]
+    fn every_suggestion_is_a_valid_configuration() {
+        for name in [
+            "http_request_duration_ms",
+            "http_server_requests_seconds",
+            "http.client.requests",
+            "http.server.duration",
+            "http.client.duration",
+            "upstream_http_request_time",
+            "http_requests_in_flight",
+        ] {
+            let legacy = parse(name);
+            let yaml = legacy.to_yaml(&legacy.view(None)).unwrap();
+            assert_eq!(views_of(&yaml).len(), 1, "{yaml}");
+        }
     }
 
     #[test]

@@ -90,7 +90,6 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
         },
         exemplars: exemplars(&config.exemplars),
         resource_allow: config.resource.allow.clone(),
-        ..pipeline::Config::default()
     })
 }
 

@@ -127,6 +127,10 @@ impl Lint {
     }
 
     fn not_listed(&mut self, subject: &Subject<'_>, point: &PointView<'_>, key: &str) {
+        let renamed = &self.options.declared.renamed;
+        if renamed.iter().any(|known| known == key) {
+            return;
+        }
         match convention::attribute_successor(key) {
             Some(successor) => {
                 let found = format!("`{key}`, which became `{successor}`");

@@ -61,6 +61,8 @@ impl Default for Options {
 pub(crate) struct Declared {
     /// Attributes by instrument; what is not listed is not missed.
     pub(crate) attributes: BTreeMap<String, Vec<String>>,
+    /// What views rename attributes to.
+    pub(crate) renamed: Vec<String>,
     /// Routes that the operator wrote, however they look.
     pub(crate) patterns: Vec<String>,
     /// Methods beside the known ones.

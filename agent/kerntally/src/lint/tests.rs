@@ -1032,6 +1032,7 @@ fn declared_deviations_break_no_rule() {
             "http.server.request.duration".to_owned(),
             vec!["http.request.method".to_owned()],
         )]),
+        renamed: vec!["path".to_owned()],
         patterns: vec!["/2024/summary".to_owned()],
         methods: vec!["PURGE".to_owned()],
     };
@@ -1043,6 +1044,7 @@ fn declared_deviations_break_no_rule() {
         without(POINT, &["url.scheme", "http.response.status_code"]),
         server(text("http.route", "/2024/summary")),
         server(text("http.request.method", "PURGE")),
+        server(text("path", "/users/{id}")),
     ] {
         assert!(!found(&pushes).is_empty());
         assert_eq!(found_with(options(), &pushes), Vec::<&str>::new());

@@ -174,6 +174,10 @@ impl Agent {
                 }
                 Some((request, reply)) = self.calls.recv() => {
                     let answer = match request {
+                        Request::Snapshot {} => {
+                            self.would_push(reply);
+                            continue;
+                        }
                         Request::Reload {} => self.reload_and_tell(&mut timers, &mut file).await,
                         request => self.answer(request),
                     };

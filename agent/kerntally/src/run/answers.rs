@@ -5,8 +5,6 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::tail::Wanted;
-use crate::audit;
-use crate::clock;
 use crate::control::{Answer, Request};
 use crate::inspection::named_by;
 use crate::ledger::role_name;
@@ -20,7 +18,6 @@ impl Agent {
             Request::Status {} => Answer::Ok(with_schema(&self.status())),
             Request::Ledger {} => self.ledger(),
             Request::Services {} => Answer::Ok(with_schema(&self.services())),
-            Request::Snapshot {} => self.snapshot(),
             Request::Series {} => self.series(),
             Request::Routes {} => self.routes(),
             Request::Traffic { watcher } => self.traffic(watcher),
@@ -44,34 +41,12 @@ impl Agent {
                     slower_ns,
                 },
             ),
-            // The loop answers it: its timers change with the configuration.
-            Request::Reload {} => Answer::Failed("cannot reload here".to_owned()),
+            // The loop answers these: one changes its timers, the other is written out beside it.
+            Request::Reload {} | Request::Snapshot {} => {
+                Answer::Failed("not answered here".to_owned())
+            }
             Request::Probes {} => Answer::Ok(with_schema(&self.probe_states())),
             Request::SwitchProbes { names, on } => self.switch_probes(&names, on),
-        }
-    }
-
-    /// Changes nothing: the next push is as if nobody had asked.
-    fn snapshot(&mut self) -> Answer {
-        self.drain();
-        let snapshot = self.pipeline.peek(clock::now());
-        let mut requests = self.outlets.encode(&snapshot);
-        requests.extend(self.shared.metrics_request());
-        let config = &self.loaded.config;
-        let document = serde_json::to_value(&requests).and_then(|requests| {
-            Ok(json!({
-                "requests": requests,
-                "interval_seconds": config.export.interval.0.as_secs_f64(),
-                "declared": serde_json::to_value(audit::declared(config))?,
-                "limits": {
-                    "per_service": config.cardinality.per_service,
-                    "total": config.cardinality.total,
-                },
-            }))
-        });
-        match document {
-            Ok(document) => Answer::Ok(with_schema(&document)),
-            Err(error) => Answer::Failed(error.to_string()),
         }
     }
 

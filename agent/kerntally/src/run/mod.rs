@@ -13,6 +13,7 @@ mod reload;
 mod report;
 mod tail;
 mod timers;
+mod would_push;
 
 use std::path::Path;
 use std::time::Duration;
@@ -78,7 +79,6 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
         .build()?;
     let result = runtime.block_on(async {
         let agent = Agent::start(launch, loaded, unreadable)?;
-        // The agent is large, and waits in it for as long as it lives.
         // The whole agent is in it: it does not belong on the stack.
         Box::pin(agent.run()).await
     });

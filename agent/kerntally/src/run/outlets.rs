@@ -164,9 +164,9 @@ impl Outlets {
         &self.node
     }
 
-    /// What a push would say, whether there is one or not.
-    pub(crate) fn encode(&self, snapshot: &Snapshot) -> Vec<ExportMetricsServiceRequest> {
-        self.encoder.encode(snapshot)
+    /// What writes pushes, whether there are any or not.
+    pub(crate) fn encoder(&self) -> Arc<Encoder> {
+        Arc::clone(&self.encoder)
     }
 
     pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {

@@ -181,6 +181,10 @@ pub fn on_data<H: Host>(
     let side = side & 1;
     work.begin(event);
     work.side = side as u8;
+    if connection.stale[side] != 0 {
+        connection.stale[side] = 0;
+        finish::lose(&mut connection.directions[side], host);
+    }
     if connection.given_up != 0 {
         work.todo = todo::DESYNCHRONISE;
     }

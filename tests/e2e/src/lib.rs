@@ -11,6 +11,7 @@ pub mod export;
 pub mod install;
 pub mod kernel_objects;
 pub mod ledger;
+pub mod load;
 pub mod mix;
 pub mod packages;
 pub mod rig;

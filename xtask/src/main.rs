@@ -55,6 +55,12 @@ enum Task {
         #[arg(long)]
         all: bool,
     },
+    /// Keep everything changing around an agent, and hold it against its start
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+    },
     /// Run the conversations on guest kernels
     Vm(vm::Choice),
     /// Fuzz every parser of bytes that others wrote
@@ -84,6 +90,7 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Build => build::build(&workspace).map(|_| ExitCode::SUCCESS),
         Task::Run { arguments } => run::run(&workspace, arguments),
         Task::Test { all } => Ok(gate::run(&workspace, *all)),
+        Task::Soak { minutes } => gate::soak(&workspace, *minutes),
         Task::Vm(choice) => vm::run(&workspace, choice),
         Task::Fuzz(choice) => fuzz::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),

@@ -187,8 +187,8 @@ pub struct Connection {
     pub reset: u8,
     /// 1 if a call took too many steps: the next one begins with giving up what waits.
     pub given_up: u8,
-    /// Explicit padding, zero.
-    pub reserved: [u8; 2],
+    /// 1 for a direction that has to begin anew: the other one, which must not touch it, was out of step.
+    pub stale: [u8; DIRECTIONS],
     /// One of `kerntally_abi::role`.
     pub role: u8,
     /// One of `kerntally_abi::family`.
@@ -279,7 +279,7 @@ impl Connection {
         filter_generation: 0,
         reset: 0,
         given_up: 0,
-        reserved: [0; 2],
+        stale: [0; DIRECTIONS],
         role: 0,
         family: 0,
         in_step: 0,

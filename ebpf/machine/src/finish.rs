@@ -465,14 +465,20 @@ fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
     if work.not_http == 0 {
         host.count(Counter::Desynchronised, 1);
     }
-    lose(&mut connection.directions[REQUEST], host);
-    lose(&mut connection.directions[RESPONSE], host);
+    let side = usize::from(work.side & 1);
+    lose(&mut connection.directions[side], host);
+    let ends = work.not_http != 0 || connection.directions[RESPONSE].phase == Phase::Done as u8;
+    if ends {
+        lose(&mut connection.directions[1 - side], host);
+    } else {
+        connection.stale[1 - side] = 1;
+    }
     work.todo &= !todo::DESYNCHRONISE;
     before
 }
 
 #[inline(always)]
-fn lose<H: Host>(direction: &mut Direction, host: &mut H) {
+pub(crate) fn lose<H: Host>(direction: &mut Direction, host: &mut H) {
     release(direction.slot, host);
     direction.slot = NO_SLOT;
     direction.bits &= bits::POSITIONED;

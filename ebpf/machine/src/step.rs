@@ -195,6 +195,10 @@ pub fn on_data<H: Host>(
     // ways.
     host.barrier();
     let side = host.masked(side as u32, 1) as usize & 1;
+    if connection.stale[side] != 0 {
+        connection.stale[side] = 0;
+        finish::lose(&mut connection.directions[side], host);
+    }
     if connection.given_up != 0 {
         work.todo = todo::DESYNCHRONISE;
     }

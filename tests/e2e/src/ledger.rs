@@ -59,6 +59,30 @@ impl Ledger {
             .unwrap_or(0)
     }
 
+    /// Exchanges of one role that stand in a series, with all their detail or less.
+    pub fn counted_of(&self, role: &str) -> u64 {
+        let counted = ["tallied", "tallied_degraded", "tallied_without_service"];
+        counted
+            .into_iter()
+            .map(|name| self.outcome_of(role, name))
+            .sum()
+    }
+
+    /// What keeps this from saying: this many exchanges took place on both sides, and all of them are counted.
+    pub fn differences_from(&self, sent: u64) -> Vec<String> {
+        let mut differences = self.imbalances();
+        for (role, account) in &self.roles {
+            let counted = self.counted_of(role);
+            if counted != sent || account.open != 0 {
+                differences.push(format!(
+                    "{role}: {sent} sent, {counted} counted, {} open, outcomes {:?}",
+                    account.open, account.outcomes
+                ));
+            }
+        }
+        differences
+    }
+
     /// Exchanges without an outcome yet.
     pub fn open(&self) -> u64 {
         self.roles.values().map(|account| account.open).sum()

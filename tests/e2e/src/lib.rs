@@ -12,6 +12,7 @@ pub mod far_end;
 pub mod install;
 pub mod kernel_objects;
 pub mod ledger;
+pub mod load;
 pub mod mix;
 pub mod packages;
 pub mod rig;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use kerntally_e2e::conversation::{self, RunOptions, Scale};
+use kerntally_e2e::load;
 use kerntally_e2e::mix::{self, Kind};
 use kerntally_e2e::truth::Tolerance;
 
@@ -73,6 +74,12 @@ enum Internal {
         rounds: usize,
         connections: usize,
     },
+    /// Serves numbered requests until it is killed.
+    #[command(hide = true)]
+    LoadServer { port: u16 },
+    /// Sends numbered requests as the shape says, until standard input ends.
+    #[command(hide = true)]
+    LoadClient { port: u16, shape: String },
 }
 
 fn main() -> ExitCode {
@@ -149,6 +156,11 @@ fn run_internal(command: Internal) -> Result<bool> {
             let mix: Vec<Kind> = serde_json::from_reader(std::io::stdin()).context("the mix")?;
             let sent = mix::send(&address, &mix, rounds, connections)?;
             serde_json::to_writer(std::io::stdout(), &sent)?;
+        }
+        Internal::LoadServer { port } => load::serve(port)?,
+        Internal::LoadClient { port, shape } => {
+            let shape = serde_json::from_str(&shape).context("the shape is no JSON")?;
+            load::print(&load::request(port, &shape)?)?;
         }
     }
     Ok(true)

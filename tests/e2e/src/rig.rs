@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::agent::{self, Agent, AgentOptions};
+use crate::ledger::Ledger;
 use crate::mix::{Kind, Sent};
 use crate::truth::{Tally, Tolerance};
 
@@ -39,6 +40,12 @@ impl Rig {
             agent: Agent::start(&options)?,
             directory,
         })
+    }
+
+    /// Takes in an agent that was started otherwise.
+    pub fn of(agent: Agent) -> Result<Self> {
+        let directory = tempfile::tempdir().context("creating a directory")?;
+        Ok(Self { agent, directory })
     }
 
     /// Where servers may keep their files.
@@ -71,6 +78,25 @@ impl Rig {
         Ok(())
     }
 
+    /// Waits until the ledger accounts for this many exchanges on both sides, none of them open.
+    pub fn accounts_for(&self, sent: u64) -> Result<Ledger> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let ledger = self.agent.ledger()?;
+            let differences = ledger.differences_from(sent);
+            if differences.is_empty() {
+                return Ok(ledger);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{}; blind: {:?}",
+                differences.join("; "),
+                ledger.blind
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn count_differences(&self, truths: &BTreeMap<String, Tally>) -> Result<Vec<String>> {
         let mut differences = Vec::new();
         for (service, truth) in truths {
@@ -93,6 +119,12 @@ impl Rig {
         }
         Ok(differences)
     }
+}
+
+/// Only processes of this program are watched: what else goes on on the machine stays out of the count.
+pub fn watch_only(options: &mut AgentOptions, program: &Path) {
+    let include = format!("discovery.include=[{{exe: \"{}\"}}]", program.display());
+    options.sets.push(include);
 }
 
 /// Sends a mix from a process of its own, named `service`; `program` is `kerntally-conversations`.

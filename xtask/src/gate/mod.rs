@@ -67,6 +67,16 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
     report.close(started.elapsed())
 }
 
+/// Builds, and soaks the agent for so long.
+pub(crate) fn soak(workspace: &Workspace, minutes: u32) -> Result<ExitCode> {
+    build::build(workspace)?;
+    prepare_for_root()?;
+    let started = Instant::now();
+    let mut report = Report::default();
+    report.suite("soak", |suite| suites::soak(workspace, minutes, suite));
+    Ok(report.close(started.elapsed()))
+}
+
 fn source_checks(workspace: &Workspace, report: &mut Report) {
     let tool = |arguments: &[&str]| {
         let mut tool = Command::new(cargo());

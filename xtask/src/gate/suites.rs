@@ -24,6 +24,8 @@ const FUZZING_ALL: u32 = 60;
 const UNIT_LIMIT: u32 = 900;
 const END_TO_END_LIMIT: u32 = 900;
 const END_TO_END_LIMIT_ALL: u32 = 2400;
+/// What a soak takes besides its minutes.
+const SOAK_MARGIN: u32 = 180;
 
 /// Everything that needs neither root nor a kernel.
 pub(crate) fn unit(workspace: &Workspace, report: &mut Report) -> Result<()> {
@@ -120,6 +122,32 @@ pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) 
         let (suite, success) = stream(&mut tests)?;
         account(&suite, success, &name, report);
     }
+    Ok(())
+}
+
+/// The soak alone, for longer than the gate has time for.
+pub(crate) fn soak(workspace: &Workspace, minutes: u32, report: &mut Report) -> Result<()> {
+    let programs = end_to_end_programs(workspace)?;
+    let is_soak = |program: &&std::path::PathBuf| {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("soak-")
+    };
+    let program = programs.iter().find(is_soak);
+    let program = program.context("cargo built no soak")?;
+    let agent = workspace.agent();
+    let length = minutes.to_string();
+    let variables = [
+        ("KERNTALLY_BIN", agent.as_os_str()),
+        ("KERNTALLY_SOAK_MINUTES", length.as_ref()),
+    ];
+    let mut tests = command::with_environment(OsStr::new("timeout").as_ref(), &variables)?;
+    tests.current_dir(workspace.path("tests/e2e"));
+    tests
+        .args(["-k", "10", &(60 * minutes + SOAK_MARGIN).to_string()])
+        .arg(program)
+        .arg("--nocapture");
+    let (suite, success) = stream(&mut tests)?;
+    account(&suite, success, "soak", report);
     Ok(())
 }
 

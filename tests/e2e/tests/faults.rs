@@ -170,21 +170,34 @@ fn processes_that_come_and_go() {
 
 #[test]
 fn tens_of_thousands_of_connections() {
-    let connections = full(5000, 50_000);
     let rig = rig();
-    let server = served("many");
+    // Several pairs, as one process may not be allowed so many descriptors.
+    let pairs = full(1, 4);
+    let connections = full(5000, 12_500);
     let shape = Shape {
         connections: usize::try_from(connections).unwrap(),
-        requests: 2 * connections,
+        requests: 3 * connections,
+        pause: Duration::from_millis(full(100, 5000)),
         ..Shape::default()
     };
-    let report = client(&server, "many", &shape).finish().unwrap();
-    assert!(report.connections >= connections, "{report:?}");
-    counted(&rig, &report);
+    let running: Vec<_> = (0..pairs)
+        .map(|_| {
+            let server = served("many");
+            let client = client(&server, "many", &shape);
+            (server, client)
+        })
+        .collect();
+    let mut exchanges = 0;
+    for (_server, client) in running {
+        let report = client.finish().unwrap();
+        report.unharmed().unwrap();
+        assert!(report.connections >= connections, "{report:?}");
+        exchanges += report.answered;
+    }
+    rig.accounts_for(exchanges).unwrap();
     say(&format!(
-        "{connections} connections at one time, {} exchanges at {} a second; {} KiB resident",
-        report.answered,
-        report.rate(),
+        "{} connections at one time, {exchanges} exchanges counted; {} KiB resident",
+        pairs * connections,
         rig.agent.resident_bytes().unwrap() / 1024
     ));
 }
@@ -450,7 +463,16 @@ fn a_second_agent_waits_and_names_the_first() {
     let exclusive = |options: &mut AgentOptions| {
         options.sets.push("hooks.exclusive=true".to_owned());
     };
-    let first = Rig::start_with(exclusive).unwrap();
+    let first = match Rig::start_with(exclusive) {
+        Ok(first) => first,
+        Err(error) if error.to_string().contains("another agent is running") => {
+            return skip(
+                test,
+                "an agent that is not of this test runs on this machine",
+            );
+        }
+        Err(error) => panic!("{error:#}"),
+    };
     let begun = Instant::now();
     let output = Command::new(agent::binary().unwrap())
         .args(["run", "--export", "none", "--set", "self.listen=null"])

@@ -11,7 +11,6 @@ mod parsers;
 mod ring;
 mod stages;
 #[path = "../../../ebpf/machine/tests/world/mod.rs"]
-#[allow(dead_code, reason = "its other users take other parts")]
 mod world;
 
 pub use conversation::machine;

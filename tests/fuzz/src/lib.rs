@@ -9,12 +9,13 @@ mod parsers;
     reason = "the parser is taken as it stands, without the loader around it"
 )]
 mod ring;
+mod stages;
 #[path = "../../../ebpf/machine/tests/world/mod.rs"]
-#[allow(dead_code, reason = "its other users take other parts")]
 mod world;
 
 pub use conversation::machine;
 pub use parsers::{authority, record, request, target, trace};
+pub use stages::exchange;
 
 #[cfg(test)]
 mod tests;

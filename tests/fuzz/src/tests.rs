@@ -4,8 +4,9 @@ use std::path::Path;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 7] = [
     ("authority", crate::authority),
+    ("exchange", crate::exchange),
     ("machine", crate::machine),
     ("record", crate::record),
     ("request", crate::request),

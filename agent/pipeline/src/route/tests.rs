@@ -397,7 +397,7 @@ proptest! {
         seen in proptest::collection::vec(
             (0..3usize, "(/([g-k]{1,2}|[g-z]{2}|[0-9]{1,4}|[A-C]\\([0-9]\\)|%20|[g-i]{2}-[0-9]{4})){1,4}",
              prop_oneof![9 => Just(200u16), 1 => Just(404)]),
-            1..300,
+            1..100,
         ),
         seed in any::<u64>(),
     ) {
@@ -432,7 +432,7 @@ proptest! {
 
     #[test]
     fn what_was_restored_gives_the_same_templates(
-        paths in proptest::collection::vec("(/([g-z]{1,2}|[0-9]{2}|[A-C]\\([0-9]\\))){1,4}", 1..200),
+        paths in proptest::collection::vec("(/([g-z]{1,2}|[0-9]{2}|[A-C]\\([0-9]\\))){1,4}", 1..80),
     ) {
         let config = RouteConfig { max_per_service: 100_000, ..RouteConfig::default() };
         let mut before = Routes::with_fold_words(&config, 4);

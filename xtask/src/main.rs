@@ -10,6 +10,7 @@
 mod build;
 mod command;
 mod docs;
+mod fuzz;
 mod gate;
 mod image;
 mod linker;
@@ -56,6 +57,8 @@ enum Task {
     },
     /// Run the conversations on guest kernels
     Vm(vm::Choice),
+    /// Fuzz every parser of bytes that others wrote
+    Fuzz(fuzz::Choice),
     /// Check the dependency rule, sizes and wording
     CheckStyle,
     /// Write the documentation that follows from declarations in the code: docs/metrics.md
@@ -82,6 +85,7 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Run { arguments } => run::run(&workspace, arguments),
         Task::Test { all } => Ok(gate::run(&workspace, *all)),
         Task::Vm(choice) => vm::run(&workspace, choice),
+        Task::Fuzz(choice) => fuzz::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),
         Task::Docs => docs::write(&workspace).map(|()| ExitCode::SUCCESS),
         Task::Image(choice) => image::run(&workspace, choice).map(|()| ExitCode::SUCCESS),

@@ -8,7 +8,7 @@ use crate::Pipeline;
 use crate::aggregate::{AttributeUse, Usage};
 use crate::attribute::ExcludeReason;
 use crate::ledger::row;
-use crate::route::RouteUse;
+use crate::route::{RouteUse, SuggestedPattern};
 use crate::services::{OTHER, Service, Standing};
 
 /// A service for listings.
@@ -52,6 +52,17 @@ pub struct RouteRow {
     pub role: Role,
     /// The template with what it absorbed.
     pub route: RouteUse,
+}
+
+/// Patterns for the configuration of a service.
+#[derive(Clone, Debug)]
+pub struct SuggestionRow {
+    /// The service.
+    pub workload: Arc<Workload>,
+    /// The side.
+    pub role: Role,
+    /// The patterns, the busiest first.
+    pub patterns: Vec<SuggestedPattern>,
 }
 
 /// Series of a service against its limit.
@@ -241,6 +252,28 @@ impl Pipeline {
                 &b.route.template,
             ))
         });
+        rows
+    }
+
+    /// Patterns that say what was learnt about each service, by service.
+    pub fn suggested_routes(&self) -> Vec<SuggestionRow> {
+        let mut rows = Vec::new();
+        for (_, service) in self.services.iter() {
+            for (role, routes) in [
+                (Role::Server, &service.server_routes),
+                (Role::Client, &service.client_routes),
+            ] {
+                let patterns = routes.suggestions();
+                if !patterns.is_empty() {
+                    rows.push(SuggestionRow {
+                        workload: Arc::clone(&service.workload),
+                        role,
+                        patterns,
+                    });
+                }
+            }
+        }
+        rows.sort_by(|a, b| (&a.workload.name, a.role).cmp(&(&b.workload.name, b.role)));
         rows
     }
 

@@ -9,6 +9,7 @@ use crate::aggregate::{Hosts, INSTRUMENTS, Recipes, References, recipes};
 use crate::attribute::{Candidate, ExcludeReason, ProcessSource, Processes, Rules, Verdict, other};
 use crate::config::{Config, RouteConfig};
 use crate::exemplar::{ErrorRate, ExemplarConfig};
+use crate::memory::Memory;
 use crate::route::Routes;
 
 /// Verdicts that are remembered; all are dropped when there are more.
@@ -75,6 +76,7 @@ pub(crate) struct Services {
     slots: Vec<Option<Service>>,
     by_identity: HashMap<Identity, u32>,
     verdicts: HashMap<VerdictKey, Standing>,
+    memory: Memory,
 }
 
 impl Services {
@@ -92,6 +94,7 @@ impl Services {
             slots: vec![Some(stand_in)],
             by_identity: HashMap::new(),
             verdicts: HashMap::new(),
+            memory: Memory::default(),
         }
     }
 
@@ -150,6 +153,15 @@ impl Services {
         self.verdicts.retain(|(key, _, _), _| *key != process);
     }
 
+    /// What was learnt about services that are not there.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(crate) fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
     pub(crate) fn service(&self, slot: u32) -> Option<&Service> {
         self.slots.get(slot as usize)?.as_ref()
     }
@@ -206,6 +218,7 @@ impl Services {
             service.client_routes.expire(used_before_ns, client_routes);
             service.hosts.expire(used_before_ns, &addresses);
             if slot != OTHER && service.last_used_ns < used_before_ns && !has_series {
+                self.memory.remember(service);
                 *place = None;
                 freed.push(slot);
             }
@@ -242,7 +255,8 @@ impl Services {
         if self.by_identity.len() >= self.limit {
             return OTHER;
         }
-        let service = Service::new(Arc::new(workload), &settings, self.epoch, &self.config);
+        let mut service = Service::new(Arc::new(workload), &settings, self.epoch, &self.config);
+        service.recall(&self.memory);
         let slot = self.free_slot();
         self.slots[slot as usize] = Some(service);
         self.by_identity.insert(identity, slot);
@@ -277,6 +291,11 @@ impl Service {
             settings: Arc::clone(settings),
             epoch,
         }
+    }
+
+    fn recall(&mut self, memory: &Memory) {
+        memory.recall(&self.workload, Role::Server, &mut self.server_routes);
+        memory.recall(&self.workload, Role::Client, &mut self.client_routes);
     }
 
     /// Of the rules that name the same service, the first to be used since the last reload counts.

@@ -41,6 +41,9 @@ pub(crate) enum BtfError {
     /// An enum value that is needed is not there.
     #[error("the kernel has no enum value `{0}`")]
     NoValue(&'static str),
+    /// A field does not lie where the programs expect it beside its neighbour.
+    #[error("the kernel has its field `{0}` elsewhere than expected")]
+    Unexpected(&'static str),
 }
 
 const MAGIC: u16 = 0xeb9f;

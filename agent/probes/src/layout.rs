@@ -22,6 +22,7 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
     let either = |new: &str, old: &str| at(new).or_else(|_absent| at(old));
     let old_iter = at("iov_iter.iter_type").is_err();
     let ubuf = btf.value("ITER_UBUF");
+    adjacent(&at)?;
     Ok(Layout {
         sock_daddr: at("sock_common.skc_daddr")?,
         sock_saddr: at("sock_common.skc_rcv_saddr")?,
@@ -63,4 +64,20 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
         head_bytes: options.head_bytes,
         abi_version: kerntally_abi::ABI_VERSION,
     })
+}
+
+/// The programs read both ends of a connection at once: `skc_addrpair` and `skc_portpair` have lain side by
+/// side, and the two IPv6 addresses too, in every kernel so far (`include/net/sock.h`).
+fn adjacent(at: &impl Fn(&'static str) -> Result<u32, BtfError>) -> Result<(), BtfError> {
+    let remote = at("sock_common.skc_daddr")?;
+    for (field, offset) in [
+        ("sock_common.skc_rcv_saddr", 4),
+        ("sock_common.skc_dport", 12),
+        ("sock_common.skc_num", 14),
+    ] {
+        if at(field)? != remote + offset {
+            return Err(BtfError::Unexpected(field));
+        }
+    }
+    Ok(())
 }

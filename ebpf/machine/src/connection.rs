@@ -48,6 +48,9 @@ pub enum Phase {
     Held = 14,
     /// The connection no longer speaks HTTP/1.
     Done = 15,
+    /// The head of a response came before the hook of its request had run, and nothing behind it: whether a
+    /// body follows is for the request's method to say.
+    Headed = 16,
 }
 
 /// What of a method decides the framing of its response.
@@ -66,7 +69,8 @@ pub enum MethodClass {
 
 /// Bits of [`Direction::bits`].
 ///
-/// `EARLY` is used on responses only, `TOO_LONG` on requests only; they share a bit.
+/// `EARLY` and `SURPLUS` are used on responses only, `TOO_LONG` and `RECOGNISED` on requests only; they share
+/// bits.
 pub mod bits {
     /// The head has a `Content-Length`.
     pub const HAS_LENGTH: u8 = 1;
@@ -79,6 +83,8 @@ pub mod bits {
     pub const UNSEEN: u8 = 8;
     /// The request line was recognised.
     pub const RECOGNISED: u8 = 16;
+    /// More bytes came while the response waited for the hook of its request.
+    pub const SURPLUS: u8 = 16;
     /// The request already waits for its response although its head is not complete.
     pub const PUSHED: u8 = 128;
     /// An unknown method's request line is longer than what is kept.
@@ -177,6 +183,8 @@ pub struct Connection {
     pub peer_closed_ns: u64,
     /// When the newest finished response ended. Nanoseconds.
     pub previous_end_ns: u64,
+    /// Start of the process that the filter was last asked about, nanoseconds of `CLOCK_BOOTTIME`.
+    pub process_start_ns: u64,
     /// Inode number of the socket, its identity together with its address.
     pub inode: u32,
     /// Bytes that had been sent, by the socket's own count, when an early response was received.
@@ -207,7 +215,7 @@ pub struct Connection {
 
 const _: () = assert!(size_of::<Direction>() == 40);
 const _: () = assert!(size_of::<Request>() == 40);
-const _: () = assert!(size_of::<Connection>() == 208);
+const _: () = assert!(size_of::<Connection>() == 216);
 
 impl Direction {
     /// A direction before its first message.
@@ -276,6 +284,7 @@ impl Connection {
         embedded: [Request::EMPTY; 2],
         peer_closed_ns: 0,
         previous_end_ns: 0,
+        process_start_ns: 0,
         inode: 0,
         early_position: 0,
         arrived: 0,

@@ -31,6 +31,11 @@ pub(crate) fn todo<H: Host>(connection: &mut Connection, work: &mut Work, host: 
         push(connection, work, host);
         return true;
     }
+    if bits & todo::MEET != 0 && bits & todo::FINISH == 0 {
+        work.todo = bits & !todo::MEET;
+        meet(connection, work, host);
+        return true;
+    }
     if bits & todo::CLOSE != 0 && bits & (todo::FINISH | todo::FINISH_PREVIOUS) == 0 {
         return close_next(connection, work, host);
     }
@@ -40,7 +45,7 @@ pub(crate) fn todo<H: Host>(connection: &mut Connection, work: &mut Work, host: 
 
 /// Lets the request that was read wait for its response.
 #[inline(always)]
-fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+pub(crate) fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let waiting = connection.waiting();
     let server = connection.role == role::SERVER;
     let direction = &mut connection.directions[REQUEST];
@@ -57,6 +62,11 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     request.flags = flags(direction, waiting);
     direction.slot = NO_SLOT;
     direction.bits |= bits::PUSHED;
+    if direction.bits & bits::PARTIAL != 0 {
+        // Answered in the middle of a line, which goes with the slot: the rest of the head is not followed.
+        direction.bits &= !bits::PARTIAL;
+        direction.phase = Phase::Lost as u8;
+    }
     host.count(
         if server {
             Counter::SeenServer
@@ -79,7 +89,8 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     }
     host.barrier();
     connection.in_step = 1;
-    if connection.directions[RESPONSE].phase == Phase::UntilClose as u8 && waiting > 0 {
+    // A server's response for which nobody waited ends with the next request too.
+    if connection.directions[RESPONSE].phase == Phase::UntilClose as u8 && (server || waiting > 0) {
         work.todo |= todo::FINISH_PREVIOUS;
     }
     host.barrier();
@@ -89,7 +100,7 @@ fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     // response may be at work on another CPU, see `unclaimed`.
     host.count(Counter::HeldResponses, 0);
     if connection.waiting() == 1 {
-        meet_early_response(connection, work, host);
+        meet_early_response(connection, work);
     }
 }
 
@@ -147,17 +158,70 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
 ///
 /// One that is still being read finds the request itself when it is whole.
 #[inline(always)]
-fn meet_early_response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+fn meet_early_response(connection: &Connection, work: &mut Work) {
+    let direction = &connection.directions[RESPONSE];
+    let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
+    let endless = direction.phase == Phase::UntilClose as u8 && direction.bits & bits::EARLY != 0;
+    if held || (endless && connection.role == role::CLIENT) {
+        work.todo |= todo::MEET;
+    }
+}
+
+/// Leaves the response that was read to whoever finds it and its request first.
+///
+/// From here on it belongs to the one that claims the request, so its bytes are added before.
+#[inline(always)]
+pub(crate) fn hold<H: Host>(
+    connection: &mut Connection,
+    work: &mut Work,
+    host: &mut H,
+    phase: Phase,
+) {
     let direction = &mut connection.directions[RESPONSE];
-    if direction.bits & bits::EARLY == 0 {
+    let consumed = work.consumed();
+    let bytes = u64::from(consumed.wrapping_sub(work.mark));
+    direction.bytes = direction.bytes.wrapping_add(bytes);
+    work.mark = consumed;
+    host.barrier();
+    connection.directions[RESPONSE].phase = phase as u8;
+    // Counting is an atomic operation, and orders the phase before the look at the queue: of this and
+    // `push`, which does the reverse, at least one sees the other, and one alone can claim.
+    host.count(Counter::HeldResponses, 1);
+    if connection.waiting() > 0 {
+        work.todo |= todo::MEET;
+    }
+}
+
+/// A response that came early and the request that waits: finish them, or read on?
+#[inline(always)]
+fn meet<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let phase = connection.directions[RESPONSE].phase;
+    if phase == Phase::Held as u8 {
+        work.todo |= todo::FINISH | todo::MEET;
+    }
+    if phase != Phase::Headed as u8 && phase != Phase::UntilClose as u8 {
         return;
     }
-    let bodiless =
-        work.request.method == MethodClass::Head as u8 && direction.phase == Phase::Body as u8;
-    if direction.phase == Phase::Held as u8 || bodiless {
-        work.todo |= todo::FINISH;
-    }
+    // One that is not its own answers a request from before: it has ended, or this one would not have been sent.
+    let own = claims(connection, work, host);
+    let method = if own {
+        work.request.method
+    } else {
+        MethodClass::Unknown as u8
+    };
     host.barrier();
+    let direction = &connection.directions[RESPONSE];
+    let whole =
+        !own || head::is_tunnel(method, direction.status) || head::is_bodiless(direction, method);
+    if whole && connection.waiting() > 0 {
+        work.todo |= todo::FINISH | todo::MEET;
+    } else if phase == Phase::Headed as u8
+        && work.side == RESPONSE as u8
+        && work.consumed() != work.len
+    {
+        // Bytes follow, so there is a body.
+        head::frame(connection, work, method);
+    }
 }
 
 /// Whether the response that came early answers the request in `work.request`: by TCP's own positions,
@@ -181,6 +245,8 @@ fn belongs(connection: &Connection, work: &Work) -> bool {
 #[inline(always)]
 pub(crate) fn front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
     let sequence = connection.answered;
+    // Whoever claims it claims this one, whatever has been answered meanwhile.
+    work.request.sequence = sequence;
     let cell = &connection.embedded[(sequence & 1) as usize];
     if cell.flags & request_flag::LIVE != 0 && cell.sequence == sequence {
         work.request.assign(cell);
@@ -203,14 +269,16 @@ fn drop_front<H: Host>(connection: &mut Connection, sequence: u32, host: &mut H)
 /// The response that was read is whole, or the next request shows that it is, or the close of the
 /// connection ends it.
 #[inline(always)]
-fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+pub(crate) fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let previous = work.todo & todo::FINISH_PREVIOUS != 0;
-    let closing = work.todo & todo::CLOSE != 0;
-    work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS);
+    let meeting = work.todo & todo::MEET != 0;
+    // A close finds a request half read, and that one finds an earlier response: it ended before the close.
+    let by_close = todo::CLOSE | todo::FINISH_PREVIOUS | todo::MEET;
+    let closing = work.todo & by_close == todo::CLOSE;
+    work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS | todo::MEET);
     let direction = &connection.directions[RESPONSE];
     if !closing {
-        let elsewhere = previous || direction.phase == Phase::Held as u8;
-        let consumed = if elsewhere {
+        let consumed = if previous || meeting {
             0
         } else {
             work.consumed().wrapping_sub(work.mark)
@@ -228,17 +296,40 @@ fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
         ended.unseen = u8::from(direction.bits & bits::UNSEEN != 0);
     }
     let early = direction.bits & bits::EARLY != 0;
+    // Who comes second to a response that is held must not touch what the first may be at already.
+    let taken = meeting && (!early || connection.waiting() == 0);
     host.barrier();
-    if !closing && (early || connection.waiting() == 0) && !claims(connection, work, host) {
-        unclaimed(connection, work, host);
-    } else {
-        // Who comes second to an early response must not touch what the first may be at already.
-        if finish_front(connection, work, host) || !early {
-            reset_response(connection);
-        }
+    if taken {
+        return;
     }
-    if !previous {
+    if !closing && (early || connection.waiting() == 0) && !claims(connection, work, host) {
+        unclaimed(connection, work, host, meeting);
+    } else if finish_front(connection, work, host) || !early {
+        finished_response(connection, work, meeting);
+    }
+    if !previous && !meeting {
         work.mark = work.consumed();
+    }
+    let open = connection.waiting() > 0 || connection.directions[REQUEST].slot != NO_SLOT;
+    if open && connection.directions[RESPONSE].phase == Phase::Done as u8 {
+        // The connection is about to be forgotten, and with it what was asked behind the upgrade.
+        work.todo |= todo::DESYNCHRONISE;
+    }
+}
+
+/// The response has its exchange: the direction is ready for the next one.
+#[inline(always)]
+fn finished_response(connection: &mut Connection, work: &mut Work, meeting: bool) {
+    let surplus = connection.directions[RESPONSE].bits & bits::SURPLUS != 0;
+    reset_response(connection);
+    if !meeting {
+        return;
+    }
+    if head::is_tunnel(work.request.method, work.ended.status) {
+        connection.directions[RESPONSE].phase = Phase::Done as u8;
+    } else if surplus {
+        // Responses to requests behind this one have gone by.
+        connection.given_up = 1;
     }
 }
 
@@ -253,17 +344,12 @@ fn claims<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -
 
 /// A whole response for which no request waits: a client's is held until the hook of its request has run.
 #[inline(always)]
-fn unclaimed<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
-    let direction = &mut connection.directions[RESPONSE];
-    let hold = connection.role == role::CLIENT && direction.phase != Phase::Held as u8;
-    if hold && connection.arrived == connection.answered && direction.phase != Phase::Done as u8 {
-        direction.phase = Phase::Held as u8;
-        // Counting is an atomic operation, and orders the phase before the look at the queue: of this and
-        // `push`, which does the reverse, at least one sees the other, and one alone can claim.
-        host.count(Counter::HeldResponses, 1);
-        if connection.waiting() > 0 {
-            work.todo |= todo::FINISH;
-        }
+fn unclaimed<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H, meeting: bool) {
+    let direction = &connection.directions[RESPONSE];
+    let hold_it =
+        connection.role == role::CLIENT && !meeting && direction.phase != Phase::Done as u8;
+    if hold_it && connection.waiting() == 0 {
+        hold(connection, work, host, Phase::Held);
         return;
     }
     count_orphan(connection, connection.arrived <= 1, host);
@@ -293,7 +379,8 @@ fn reset_response(connection: &mut Connection) {
     direction.bytes = 0;
     direction.remaining = 0;
     direction.bits &= bits::POSITIONED;
-    if direction.phase < Phase::Lost as u8 || direction.phase == Phase::Held as u8 {
+    let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
+    if direction.phase < Phase::Lost as u8 || held {
         direction.phase = Phase::Start as u8;
     }
 }
@@ -330,8 +417,9 @@ fn take_front<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut 
         work.request.flags = 0;
     }
     host.barrier();
-    let sequence = connection.answered;
-    if !host.claim(connection, sequence) || work.request.flags == 0 {
+    let sequence = work.request.sequence;
+    let waits = sequence != connection.arrived;
+    if !waits || !host.claim(connection, sequence) || work.request.flags == 0 {
         return false;
     }
     drop_front(connection, sequence, host);
@@ -371,13 +459,16 @@ fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
         }
         return true;
     }
+    // What an earlier call left behind is given up before this one is looked at.
+    let before = connection.given_up != 0;
     connection.given_up = 0;
     if work.not_http == 0 {
         host.count(Counter::Desynchronised, 1);
     }
     lose(&mut connection.directions[REQUEST], host);
     lose(&mut connection.directions[RESPONSE], host);
-    false
+    work.todo &= !todo::DESYNCHRONISE;
+    before
 }
 
 #[inline(always)]
@@ -402,10 +493,15 @@ pub fn finish_all<H: Host>(
 ) {
     work.now_ns = close.now_ns;
     work.close_reason = close.reason as u8;
-    work.todo = todo::CLOSE;
-    if head::is_request(&connection.directions[REQUEST]) {
-        work.todo |= todo::PUSH;
-    }
+    // No call: what scratch memory says of the last one is of another socket.
+    work.settled = 1;
+    work.todo = if connection.given_up != 0 {
+        todo::DESYNCHRONISE
+    } else if head::is_request(&connection.directions[REQUEST]) {
+        todo::CLOSE | todo::PUSH
+    } else {
+        todo::CLOSE
+    };
     host.drive_close(connection, work);
     let early = connection.directions[RESPONSE].bits & bits::EARLY != 0;
     if early && connection.directions[RESPONSE].status != 0 {
@@ -429,6 +525,11 @@ fn close_next<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut 
     if connection.waiting() == 0 {
         return false;
     }
+    // A response that began early ends here too, if it is this request's.
+    if connection.directions[RESPONSE].bits & bits::EARLY != 0 && claims(connection, work, host) {
+        connection.directions[RESPONSE].bits &= !bits::EARLY;
+    }
+    host.barrier();
     end_by_close(connection, work);
     host.barrier();
     work.todo |= todo::FINISH;
@@ -438,7 +539,9 @@ fn close_next<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut 
 #[inline(always)]
 fn end_by_close(connection: &Connection, work: &mut Work) {
     let direction = &connection.directions[RESPONSE];
-    let started = direction.status != 0 && direction.bits & bits::EARLY == 0;
+    // An interim response that was being read is none.
+    let last = direction.status >= 200 || direction.status == 101;
+    let started = last && direction.bits & bits::EARLY == 0;
     let peer = connection.peer_closed_ns;
     let peer_first = peer != 0 && peer <= work.now_ns;
     let reset = connection.reset != 0 || work.close_reason == EndReason::Reset as u8;

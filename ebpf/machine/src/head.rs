@@ -18,15 +18,17 @@ const LEADING: u8 = 2 * kerntally_abi::limits::LEADING_CRLF as u8;
 pub(crate) const HTTP_1: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
 pub(crate) const HTTP_1_MASK: u64 = low_bytes(7);
 /// Bytes of a status line up to and including the code.
-const STATUS_BYTES: u32 = 12;
+pub(crate) const STATUS_BYTES: u32 = 12;
 /// Bytes before a line feed that show the version: a space, `HTTP/1.1`, a carriage return, and slack.
 const VERSION_BYTES: u32 = 16;
 /// Longest name of a field that is looked for, with its colon.
-const CONTENT: u64 = u64::from_le_bytes(*b"content-");
-const LENGTH: u64 = u64::from_le_bytes(*b"length:\0");
-const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
-const ENCODING: u64 = u64::from_le_bytes(*b"-encodin");
+pub(crate) const CONTENT: u64 = u64::from_le_bytes(*b"content-");
+pub(crate) const LENGTH: u64 = u64::from_le_bytes(*b"length:\0");
+pub(crate) const TRANSFER: u64 = u64::from_le_bytes(*b"transfer");
+pub(crate) const ENCODING: u64 = u64::from_le_bytes(*b"-encodin");
 const CHUNKED: u64 = u64::from_be_bytes(*b"\0chunked");
+/// The same as it lies in the window.
+pub(crate) const CHUNKED_VALUE: u64 = CHUNKED.swap_bytes() >> 8;
 /// Bytes of a head that are scanned. Servers accept 8 to 64 KiB by default; what is longer is taken, with
 /// all that follows, for one message until its response has ended.
 const SCANNED: u32 = 32 * 1024;
@@ -85,7 +87,7 @@ pub(crate) fn method(connection: &mut Connection, _side: usize, work: &mut Work)
 
 /// Whether a method is one of RFC 9110, PATCH (RFC 5789) or QUERY, and how it frames its response.
 #[inline(always)]
-fn classify(name: u64, len: u8) -> MethodClass {
+pub(crate) fn classify(name: u64, len: u8) -> MethodClass {
     const fn known(name: &[u8]) -> u64 {
         let mut value = 0;
         let mut index = 0;
@@ -455,7 +457,7 @@ fn head_end<H: Host>(
 
 /// The phase after a head, by its framing (RFC 9112, section 6.3).
 #[inline(always)]
-fn body_phase(direction: &mut Direction, otherwise: Phase) -> u8 {
+pub(crate) fn body_phase(direction: &mut Direction, otherwise: Phase) -> u8 {
     if direction.bits & bits::CHUNKED != 0 {
         direction.remaining = 0;
         return Phase::ChunkSize as u8;
@@ -472,7 +474,6 @@ fn body_phase(direction: &mut Direction, otherwise: Phase) -> u8 {
 
 #[inline(always)]
 fn response_head_end<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
-    let method = front_method(connection, work, host);
     let direction = &mut connection.directions[RESPONSE];
     if direction.slot != NO_SLOT {
         host.return_slot(direction.slot);
@@ -484,21 +485,46 @@ fn response_head_end<H: Host>(connection: &mut Connection, work: &mut Work, host
         direction.phase = Phase::Start as u8;
         return true;
     }
-    let tunnel = method == MethodClass::Connect as u8 && status < 300;
-    if status == 101 || tunnel {
-        direction.phase = Phase::Done as u8;
-        work.todo |= todo::FINISH;
+    let early = direction.bits & bits::EARLY != 0 && connection.role == role::CLIENT;
+    let followed = work.left.wrapping_add(work.end.wrapping_sub(work.position)) != 0;
+    if early && connection.waiting() == 0 && (!followed || status == 101) {
+        crate::finish::hold(connection, work, host, Phase::Headed);
         return true;
     }
-    if method == MethodClass::Head as u8 || status == 204 || status == 304 {
+    let method = front_method(connection, work, host);
+    frame(connection, work, method);
+    true
+}
+
+/// Whether a response ends HTTP on its connection.
+#[inline(always)]
+pub(crate) fn is_tunnel(method: u8, status: u16) -> bool {
+    status == 101 || (method == MethodClass::Connect as u8 && status < 300)
+}
+
+/// Whether a response has no body, by its request's method, its status or its length.
+#[inline(always)]
+pub(crate) fn is_bodiless(direction: &Direction, method: u8) -> bool {
+    let framed = direction.bits & (bits::CHUNKED | bits::HAS_LENGTH);
+    method == MethodClass::Head as u8
+        || direction.status == 204
+        || direction.status == 304
+        || (framed == bits::HAS_LENGTH && direction.remaining == 0)
+}
+
+/// What follows the head of a response.
+#[inline(always)]
+pub(crate) fn frame(connection: &mut Connection, work: &mut Work, method: u8) {
+    let direction = &mut connection.directions[RESPONSE];
+    if is_tunnel(method, direction.status) {
+        direction.phase = Phase::Done as u8;
+        work.todo |= todo::FINISH;
+    } else if is_bodiless(direction, method) {
         direction.phase = Phase::Start as u8;
+        work.todo |= todo::FINISH;
     } else {
         direction.phase = body_phase(direction, Phase::UntilClose);
     }
-    if direction.phase == Phase::Start as u8 {
-        work.todo |= todo::FINISH;
-    }
-    true
 }
 
 /// Method class of the request that the response being read answers.
@@ -520,17 +546,21 @@ pub(crate) fn lost(connection: &mut Connection, side: usize, work: &mut Work) ->
     if work.consumed() != 0 || busy {
         return false;
     }
-    let found = sniff(work.window.word(0), work.end);
-    let wanted = if side == REQUEST {
-        Sniffed::Request
+    let found = if side == REQUEST {
+        sniff(work.window.word(0), work.end) == Sniffed::Request
     } else {
-        Sniffed::Response
+        (work.window.word(0) ^ HTTP_1) & low_bytes(work.end) & HTTP_1_MASK == 0
     };
-    if found != wanted {
-        return false;
+    if found {
+        connection.directions[side].phase = Phase::Start as u8;
+        return true;
     }
-    connection.directions[side].phase = Phase::Start as u8;
-    true
+    if side == RESPONSE && connection.waiting() > 0 {
+        // These may be of the response that is waited for, and its end would not be known.
+        work.todo |= todo::DESYNCHRONISE;
+        return true;
+    }
+    false
 }
 
 /// Saves what the window holds of a request's head.

@@ -5,6 +5,7 @@ use kerntally_abi::Counter;
 use crate::{
     Connection, Ended, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Request, Window, bits, body,
     finish, head,
+    whole::{self, Whole},
 };
 
 /// Steps one call may take where the kernel has no loop helper (before 5.17) and the verifier walks every
@@ -16,9 +17,9 @@ pub const MAX_STEPS: u32 = 128;
 pub const MAX_STEPS_LOOPED: u32 = 8192;
 
 /// Bytes read at once while a request's head is expected.
-const HEAD_READ: u32 = 960;
+pub(crate) const HEAD_READ: u32 = 960;
 /// Bytes read at once while a response's head is expected: nothing of it is kept.
-const STATUS_READ: u32 = 384;
+pub(crate) const STATUS_READ: u32 = 384;
 /// Bytes read at once while a chunk's size is expected.
 const CHUNK_READ: u32 = 32;
 /// Bytes of an unfinished line that are carried over at most.
@@ -55,6 +56,8 @@ pub(crate) mod todo {
     pub(crate) const DESYNCHRONISE: u8 = 8;
     /// Finish whatever waits: the connection has ended.
     pub(crate) const CLOSE: u8 = 16;
+    /// Bring a response that came early together with its request; with `FINISH`, finish it so.
+    pub(crate) const MEET: u8 = 32;
 }
 
 /// State of one call, in memory that outlives the steps.
@@ -85,6 +88,8 @@ pub struct Work {
     pub mark: u32,
     /// Where the call began in the socket's own count.
     pub start_position: u32,
+    /// Where it ended.
+    pub end_position: u32,
     /// The socket's own count in the other direction.
     pub opposite: u32,
     /// Bits of [`todo`].
@@ -97,10 +102,16 @@ pub struct Work {
     pub not_http: u8,
     /// Why the connection ended, an `EndReason`.
     pub close_reason: u8,
+    /// The call's bytes can be read.
+    pub readable: u8,
+    /// Direction of the call.
+    pub side: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 5],
     /// How the exchange being finished ended.
     pub ended: Ended,
+    /// What one pass over a head found.
+    pub whole: Whole,
 }
 
 impl Work {
@@ -118,14 +129,18 @@ impl Work {
             len: 0,
             tgid: 0,
             start_position: 0,
+            end_position: 0,
             opposite: 0,
             todo: 0,
             starved: 0,
             settled: 0,
             not_http: 0,
             close_reason: 0,
-            reserved: [0; 3],
+            readable: 0,
+            side: 0,
+            reserved: [0; 5],
             ended: Ended::NONE,
+            whole: Whole::NONE,
         }
     }
 
@@ -151,7 +166,9 @@ impl Work {
         self.starved = 0;
         self.not_http = 0;
         self.settled = u8::from(event.settled);
+        self.readable = u8::from(event.readable);
         self.start_position = event.position.wrapping_sub(event.len);
+        self.end_position = event.position;
         self.opposite = event.opposite;
     }
 }
@@ -173,25 +190,38 @@ pub fn on_data<H: Host>(
     event: &Event,
     host: &mut H,
 ) {
-    let side = side & 1;
     work.begin(event);
+    work.side = side as u8;
+    // From here on all is read from memory: what the caller knew of the event would multiply the verifier's
+    // ways.
+    host.barrier();
+    let side = host.masked(side as u32, 1) as usize & 1;
     if connection.given_up != 0 {
         work.todo = todo::DESYNCHRONISE;
     }
     if side == RESPONSE {
         let direction = &mut connection.directions[RESPONSE];
         if direction.phase < Phase::Lost as u8 {
-            direction.time_ns = event.now_ns;
+            direction.time_ns = work.now_ns;
+        } else if direction.phase == Phase::Headed as u8 {
+            direction.time_ns = work.now_ns;
+            work.todo |= todo::MEET;
         }
     }
-    account_position(connection, side, work, event, host);
-    if !passes_unread(connection, side, work, event, host) {
+    host.barrier();
+    account_position(connection, side, work, host);
+    host.barrier();
+    if !passes_unread(connection, side, work, host)
+        && !(H::WHOLE_HEADS && whole::take(connection, side, work, host))
+    {
         run(connection, side, work, host);
     }
-    let direction = &mut connection.directions[side];
-    direction.bytes = direction
-        .bytes
-        .wrapping_add(u64::from(work.len.wrapping_sub(work.mark)));
+    // A response that was handed over may be at work elsewhere, and has all its bytes.
+    let rest = work.len.wrapping_sub(work.mark);
+    if rest != 0 {
+        let direction = &mut connection.directions[side];
+        direction.bytes = direction.bytes.wrapping_add(u64::from(rest));
+    }
 }
 
 /// Compares the socket's own count with what the hooks saw: what went past them unseen (splice, missed
@@ -201,7 +231,6 @@ fn account_position<H: Host>(
     connection: &mut Connection,
     side: usize,
     work: &mut Work,
-    event: &Event,
     host: &mut H,
 ) {
     if connection.positioned == 0 {
@@ -210,7 +239,7 @@ fn account_position<H: Host>(
     let direction = &mut connection.directions[side];
     let known = direction.bits & bits::POSITIONED != 0;
     let gap = work.start_position.wrapping_sub(direction.position);
-    direction.position = event.position;
+    direction.position = work.end_position;
     direction.bits |= bits::POSITIONED;
     // The upper half are positions before the expected one: another thread's call has been counted.
     if !known || gap == 0 || gap > u32::MAX / 2 {
@@ -244,18 +273,17 @@ fn passes_unread<H: Host>(
     connection: &mut Connection,
     side: usize,
     work: &mut Work,
-    event: &Event,
     host: &mut H,
 ) -> bool {
     if work.todo != 0 {
         return false;
     }
     let direction = &mut connection.directions[side];
-    if direction.phase == Phase::Body as u8 && direction.remaining > u64::from(event.len) {
-        direction.remaining -= u64::from(event.len);
+    if direction.phase == Phase::Body as u8 && direction.remaining > u64::from(work.len) {
+        direction.remaining -= u64::from(work.len);
         return true;
     }
-    if !event.readable && !body::opaque(direction, event.len) {
+    if work.readable == 0 && !body::opaque(direction, work.len) {
         host.count(Counter::BufferUnreadable, 1);
         work.todo = todo::DESYNCHRONISE;
     }
@@ -312,7 +340,7 @@ pub fn step<H: Host>(
         return body::pass(connection, side, work, host);
     }
     if phase == Phase::UntilClose as u8 || phase >= Phase::Held as u8 {
-        return false;
+        return passed_over(connection, side, work);
     }
     if work.starved != 0 || work.position >= work.end {
         return fill(connection, side, work, host);
@@ -341,6 +369,18 @@ pub fn step<H: Host>(
     body::chunk(connection, side, work)
 }
 
+/// Ends the call: what is left of it is not looked at.
+#[inline(always)]
+fn passed_over(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    let direction = &mut connection.directions[side];
+    let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
+    if held && work.left.wrapping_add(work.end.wrapping_sub(work.position)) != 0 {
+        direction.bits |= bits::SURPLUS;
+        work.mark = work.len;
+    }
+    false
+}
+
 /// Loads more of the call behind what the window still needs, or, when there is no more, saves what is
 /// unfinished for the next call.
 #[inline(always)]
@@ -356,8 +396,10 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
         }
     }
     if work.left == 0 {
-        suspend(direction, work, host, from, tail);
-        return false;
+        if suspend(direction, work, host, from, tail) {
+            return false;
+        }
+        return forgotten(connection, side, work);
     }
     if from != 0 && tail != 0 {
         host.compact(&mut work.window, from, tail);
@@ -370,19 +412,26 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
     } else {
         HEAD_READ
     };
+    load(work, host, tail, limit);
+    true
+}
+
+/// Reads up to `limit` of the call's next bytes behind the `tail` that the window holds already.
+#[inline(always)]
+pub(crate) fn load<H: Host>(work: &mut Work, host: &mut H, tail: u32, limit: u32) {
     let Some(read) = host.read(&mut work.window, tail, limit.min(work.left)) else {
         host.count(Counter::BufferUnreadable, 1);
         work.todo |= todo::DESYNCHRONISE;
-        return true;
+        return;
     };
     work.position = 0;
     work.end = tail + read.min(HEAD_READ);
     work.unkept = tail;
     work.left = work.left.saturating_sub(read);
     work.starved = 0;
-    true
 }
 
+/// Saves the unfinished line for the next call; false when there is no room for it.
 #[inline(always)]
 fn suspend<H: Host>(
     direction: &mut crate::Direction,
@@ -390,20 +439,43 @@ fn suspend<H: Host>(
     host: &mut H,
     from: u32,
     tail: u32,
-) {
+) -> bool {
     work.position = work.end;
     if tail == 0 {
-        return;
+        return true;
     }
     if direction.slot == NO_SLOT {
+        if work.side == REQUEST as u8 && direction.bits & bits::PUSHED == 0 {
+            // There was none when its head began, and it has been counted: a slot that came free since would
+            // show somebody else's head before the rest of this one.
+            return false;
+        }
         direction.slot = host.take_slot();
-    }
-    if direction.slot == NO_SLOT {
-        host.count(Counter::HeadNotKept, 1);
-        direction.phase = Phase::Lost as u8;
-        return;
+        if direction.slot == NO_SLOT {
+            host.count(Counter::HeadNotKept, 1);
+            return false;
+        }
     }
     host.save_carry(direction.slot, &mut work.window, from, tail);
     direction.carry_len = tail as u8;
     direction.bits |= bits::PARTIAL;
+    true
+}
+
+/// The unfinished line could not be kept, so where the message ends will not be known. A request waits for
+/// its response all the same: without it those behind it would be paired with each other's.
+#[inline(always)]
+fn forgotten(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    if side == RESPONSE {
+        work.todo |= todo::DESYNCHRONISE;
+        return true;
+    }
+    let in_step = connection.in_step != 0;
+    let direction = &mut connection.directions[REQUEST];
+    let waits = direction.in_head() && direction.bits & bits::PUSHED == 0;
+    if waits && (in_step || head::awaits_push(direction)) {
+        work.todo |= todo::PUSH;
+    }
+    direction.phase = Phase::Lost as u8;
+    work.todo != 0
 }

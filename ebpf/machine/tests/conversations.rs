@@ -136,6 +136,31 @@ fn skips_interim_responses() {
 }
 
 #[test]
+fn a_close_within_the_next_request_leaves_the_response_before_it_whole() {
+    for mut world in [World::server(), World::client()] {
+        world.request(GET);
+        world.response(b"HTTP/1.1 200 OK\r\n\r\nuntil the close");
+        let end_ns = world.now_ns;
+        world.request(&GET[..20]);
+        world.close(EndReason::PeerClose);
+        let ends: Vec<_> = world
+            .memory
+            .finished
+            .iter()
+            .map(|finished| (finished.status, finished.end_ns, finished.reason))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                (200, end_ns, EndReason::NextRequest as u8),
+                (0, world.now_ns, EndReason::PeerClose as u8)
+            ]
+        );
+        assert_eq!(world.slots(), 0);
+    }
+}
+
+#[test]
 fn ends_http_with_an_upgrade_or_tunnel() {
     let mut world = World::server();
     world.request(b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
@@ -435,4 +460,37 @@ fn finds_the_request_of_a_response_that_began_early() {
         assert_eq!(world.memory.finished[0].head.as_bytes(), GET);
         assert_eq!(world.slots(), 0);
     }
+}
+
+#[test]
+fn ends_http_also_when_the_request_of_the_upgrade_is_seen_late() {
+    let switching = &b"HTTP/1.1 101 Switching Protocols\r\n\r\n"[..];
+    let connected = &b"HTTP/1.1 200 OK\r\n\r\n"[..];
+    for (request, response, status) in [
+        (
+            &b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"[..],
+            switching,
+            101,
+        ),
+        (b"CONNECT h:443 HTTP/1.1\r\n\r\n", connected, 200),
+    ] {
+        let mut world = World::client();
+        let (sent, received) = (request.len() as u32, response.len() as u32);
+        world.call(RESPONSE, &[response], received, sent);
+        assert!(!world.done());
+        world.call(REQUEST, &[request], sent, received);
+        assert_eq!(world.statuses(), [status]);
+        assert!(world.done());
+        assert_eq!(world.slots(), 0);
+    }
+}
+
+#[test]
+fn takes_no_half_interim_response_for_the_answer() {
+    let mut world = World::server();
+    world.request(GET);
+    world.response(b"HTTP/1.1 100 Continue\r\nX");
+    world.close(EndReason::LocalClose);
+    assert_eq!(world.statuses(), [0]);
+    assert_eq!(world.slots(), 0);
 }

@@ -110,7 +110,6 @@ fn fill(
     request: &Request,
     ended: &Ended,
 ) {
-    let unix = connection.family == family::UNIX;
     record.start_ns = request.start_ns;
     record.end_ns = if ended.end_ns > request.start_ns {
         ended.end_ns
@@ -118,7 +117,11 @@ fn fill(
         request.start_ns
     };
     barrier();
-    record.process_start_ns = process::start_of(request.tgid);
+    record.process_start_ns = if request.tgid == connection.filter_tgid {
+        connection.process_start_ns
+    } else {
+        process::start_of(request.tgid)
+    };
     barrier();
     record.socket = socket;
     record.inode = u64::from(connection.inode);
@@ -128,8 +131,6 @@ fn fill(
     record.sequence = request.sequence;
     record.status = ended.status;
     record.flags = flags(request, ended);
-    record.local_port = if unix { 0 } else { kernel::local_port(socket) };
-    record.remote_port = if unix { 0 } else { kernel::remote_port(socket) };
     barrier();
     record.role = connection.role;
     record.family = connection.family;
@@ -141,37 +142,40 @@ fn fill(
         request.method_len
     };
     barrier();
-    let (local, remote) = (&raw mut record.local_addr, &raw mut record.remote_addr);
-    addresses(connection.family, socket, local.cast(), remote.cast());
+    ends(record, connection.family, socket);
 }
 
-/// Copies both addresses, as two words each.
+/// Writes both ends of the connection. IPv4 addresses and ports lie within 16 bytes of each other, the two
+/// IPv6 addresses side by side: the loader has made sure.
 #[inline(always)]
-fn addresses(kind: u8, socket: u64, local: *mut u64, remote: *mut u64) {
-    let wide = kind == family::INET6;
-    let ours = if wide {
-        layout!(sock_v6_saddr)
+fn ends(record: &mut ExchangeRecord, kind: u8, socket: u64) {
+    let [addresses, ports] = if kind == family::UNIX {
+        [0; 2]
     } else {
-        layout!(sock_saddr)
+        kernel::read::<[u64; 2]>(socket, layout!(sock_daddr))
     };
-    let theirs = if wide {
-        layout!(sock_v6_daddr)
+    record.remote_port = u16::from_be((ports >> 32) as u16);
+    record.local_port = (ports >> 48) as u16;
+    let (local, remote) = (&raw mut record.local_addr, &raw mut record.remote_addr);
+    barrier();
+    if kind == family::INET6 {
+        let [low, high] = kernel::read::<[u64; 2]>(socket, layout!(sock_v6_saddr));
+        write_address(local.cast(), low, high);
+        let [low, high] = kernel::read::<[u64; 2]>(socket, layout!(sock_v6_daddr));
+        write_address(remote.cast(), low, high);
     } else {
-        layout!(sock_daddr)
-    };
-    let low = if wide { u64::MAX } else { u64::from(u32::MAX) };
-    let high = if wide { u64::MAX } else { 0 };
-    // SAFETY: both point to 16 bytes of a record, 8-byte aligned.
-    unsafe {
-        local.write(kernel::read::<u64>(socket, ours) & low);
-        local
-            .add(1)
-            .write(kernel::read::<u64>(socket, ours + 8) & high);
-        remote.write(kernel::read::<u64>(socket, theirs) & low);
-        remote
-            .add(1)
-            .write(kernel::read::<u64>(socket, theirs + 8) & high);
+        write_address(remote.cast(), addresses & u64::from(u32::MAX), 0);
+        write_address(local.cast(), addresses >> 32, 0);
     }
+}
+
+/// Writes an address as two words.
+#[inline(always)]
+fn write_address(address: *mut u64, low: u64, high: u64) {
+    // SAFETY: callers pass 16 bytes of a record, 8-byte aligned.
+    unsafe { address.write(low) };
+    // SAFETY: as above.
+    unsafe { address.add(1).write(high) };
 }
 
 /// One bit each, without branches.

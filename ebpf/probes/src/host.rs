@@ -5,12 +5,7 @@ use kerntally_abi::{
     Counter,
     limits::{CARRY_BYTES, HEAD_BYTES},
 };
-#[cfg(not(feature = "modern"))]
-use kerntally_machine::MAX_STEPS as STEPS;
-#[cfg(feature = "modern")]
-use kerntally_machine::MAX_STEPS_LOOPED as STEPS;
-use kerntally_machine::{Connection, Ended, Host, NO_SLOT, Request, WINDOW_BYTES, Window};
-use kerntally_machine::{Work, close_step, step};
+use kerntally_machine::{Connection, Ended, Host, NO_SLOT, Request, WINDOW_BYTES, Window, Work};
 
 use crate::{
     buffer::Buffer,
@@ -25,6 +20,8 @@ pub struct Kernel {
     pub socket: u64,
     /// This program's scratch memory on this CPU.
     pub scratch: *mut Scratch,
+    /// Number of this program.
+    pub program: u32,
 }
 
 /// Largest offset of bytes behind a carry.
@@ -73,10 +70,24 @@ impl Host for Kernel {
     #[cfg(not(feature = "modern"))]
     const WAITING: u32 = 16;
 
+    #[cfg(not(feature = "modern"))]
+    const WHOLE_HEADS: bool = false;
+
     #[inline(always)]
     fn barrier(&self) {
         // SAFETY: no instructions; the compiler must assume that memory has changed.
         unsafe { core::arch::asm!("") };
+    }
+
+    #[inline(always)]
+    fn masked(&self, value: u32, mask: u32) -> u32 {
+        bounded(value, mask)
+    }
+
+    #[cfg(feature = "modern")]
+    #[inline(always)]
+    fn scan(&mut self, _work: &mut Work) {
+        repeat::rounds(self.scratch);
     }
 
     #[inline(always)]
@@ -228,103 +239,218 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn drive(&mut self, connection: &mut Connection, side: usize, _work: &mut Work) -> bool {
-        let mut drive = Drive {
-            connection,
-            scratch: self.scratch,
-            socket: self.socket,
-            side: side as u64,
-            done: 0,
-        };
-        repeat(STEPS, next_step, &mut drive);
-        drive.done != 0
+        repeat::steps(self, connection, side)
     }
 
     #[inline(always)]
     fn drive_close(&mut self, connection: &mut Connection, _work: &mut Work) {
+        repeat::close_steps(self, connection);
+    }
+}
+
+/// Steps by `bpf_loop` (kernel 5.17): the verifier walks a step once, not once for each time it may be
+/// taken.
+#[cfg(feature = "modern")]
+mod repeat {
+    use aya_ebpf::helpers::generated;
+    use kerntally_machine::{
+        Connection, Host as _, MAX_STEPS_LOOPED, ROUNDS, close_step, scan_round, step,
+    };
+
+    use super::{Kernel, Scratch};
+
+    /// What the loop helper hands to each step.
+    #[repr(C)]
+    struct Drive {
+        connection: *mut Connection,
+        scratch: *mut Scratch,
+        socket: u64,
+        side: u64,
+        done: u64,
+        program: u64,
+    }
+
+    type Callback = extern "C" fn(u64, *mut Drive) -> u64;
+
+    /// Takes steps until one says that it was the last; false when there were more to take.
+    #[inline(always)]
+    pub(super) fn steps(host: &Kernel, connection: *mut Connection, side: usize) -> bool {
+        repeat(host, connection, side, MAX_STEPS_LOOPED, next_step)
+    }
+
+    /// Takes steps of ending a connection.
+    #[inline(always)]
+    pub(super) fn close_steps(host: &Kernel, connection: *mut Connection) {
+        repeat(host, connection, 0, Kernel::CLOSE_STEPS, next_close_step);
+    }
+
+    /// Takes rounds over the head in the window.
+    #[inline(always)]
+    pub(super) fn rounds(scratch: *mut Scratch) {
+        let mut at = scratch;
+        // SAFETY: the helper calls `next_round` with `at`, on this stack, and returns before it goes.
+        unsafe {
+            generated::bpf_loop(ROUNDS, next_round as *mut _, (&raw mut at).cast(), 0);
+        }
+    }
+
+    #[inline(never)]
+    extern "C" fn next_round(_index: u64, scratch: *mut *mut Scratch) -> u64 {
+        // SAFETY: see `rounds`; the pointer is to a live map value.
+        unsafe { u64::from(!scan_round(&mut (**scratch).work)) }
+    }
+
+    #[inline(always)]
+    fn repeat(
+        host: &Kernel,
+        connection: *mut Connection,
+        side: usize,
+        times: u32,
+        callback: Callback,
+    ) -> bool {
         let mut drive = Drive {
             connection,
-            scratch: self.scratch,
-            socket: self.socket,
-            side: 0,
+            scratch: host.scratch,
+            socket: host.socket,
+            side: side as u64,
             done: 0,
+            program: u64::from(host.program),
         };
-        repeat(Self::CLOSE_STEPS, next_close_step, &mut drive);
+        // SAFETY: the helper calls `callback` with `drive`, on this stack, and returns before it goes.
+        unsafe {
+            generated::bpf_loop(times, callback as *mut _, (&raw mut drive).cast(), 0);
+        }
+        drive.done != 0
+    }
+
+    impl Drive {
+        #[inline(always)]
+        fn host(&self) -> Kernel {
+            Kernel {
+                socket: self.socket,
+                scratch: self.scratch,
+                program: self.program as u32,
+            }
+        }
+    }
+
+    #[inline(never)]
+    extern "C" fn next_step(_index: u64, drive: *mut Drive) -> u64 {
+        // SAFETY: see `repeat`; the pointers in it are to live map values.
+        unsafe {
+            let drive = &mut *drive;
+            let mut host = drive.host();
+            let side = drive.side as usize & 1;
+            let work = &mut (*drive.scratch).work;
+            if step(&mut *drive.connection, side, work, &mut host) {
+                return 0;
+            }
+            drive.done = 1;
+        }
+        1
+    }
+
+    #[inline(never)]
+    extern "C" fn next_close_step(_index: u64, drive: *mut Drive) -> u64 {
+        // SAFETY: see `repeat`; the pointers in it are to live map values.
+        unsafe {
+            let drive = &mut *drive;
+            let mut host = drive.host();
+            let work = &mut (*drive.scratch).work;
+            u64::from(!close_step(&mut *drive.connection, work, &mut host))
+        }
     }
 }
 
-/// What the loop helper hands to each step.
-#[repr(C)]
-struct Drive {
-    connection: *mut Connection,
-    scratch: *mut Scratch,
-    socket: u64,
-    side: u64,
-    done: u64,
-}
-
-type Callback = extern "C" fn(u64, *mut Drive) -> u64;
-
-/// `bpf_loop` (kernel 5.17): the verifier walks the step once, not once for each time it may be taken.
-#[cfg(feature = "modern")]
-#[inline(always)]
-fn repeat(times: u32, callback: Callback, drive: &mut Drive) {
-    // SAFETY: the helper calls `callback` with `drive`, on this stack, and returns before it goes.
-    unsafe {
-        generated::bpf_loop(times, callback as *mut _, (&raw mut *drive).cast(), 0);
-    }
-}
-
-/// A loop that the verifier walks step by step; a function of its own gives each step a stack that is gone
-/// when it returns, so that the ways through it meet again.
+/// Steps in a loop that the verifier walks. Each is a global function, which it verifies once and on its
+/// own (kernel 5.6), whatever calls it how often; the price is that a step gets numbers only (pointers
+/// need 5.13) and finds its memory again.
 #[cfg(not(feature = "modern"))]
-#[inline(always)]
-fn repeat(times: u32, callback: Callback, drive: &mut Drive) {
-    let mut index = 0;
-    while index < times {
-        if callback(0, &raw mut *drive) != 0 {
-            return;
-        }
-        index += 1;
-    }
-}
+mod repeat {
+    use kerntally_machine::{Connection, Host as _, MAX_STEPS, close_step, step};
 
-#[inline(never)]
-extern "C" fn next_step(_index: u64, drive: *mut Drive) -> u64 {
-    // SAFETY: see `repeat`; the pointers in it are to live map values.
-    unsafe {
-        let drive = &mut *drive;
-        let mut host = Kernel {
-            socket: drive.socket,
-            scratch: drive.scratch,
-        };
-        let side = drive.side as usize & 1;
-        if step(
-            &mut *drive.connection,
-            side,
-            &mut (*drive.scratch).work,
-            &mut host,
-        ) {
-            return 0;
-        }
-        drive.done = 1;
-    }
-    1
-}
+    use super::Kernel;
+    use crate::{
+        kernel,
+        maps::{CONNECTIONS, SCRATCH},
+    };
 
-#[inline(never)]
-extern "C" fn next_close_step(_index: u64, drive: *mut Drive) -> u64 {
-    // SAFETY: see `repeat`; the pointers in it are to live map values.
-    unsafe {
-        let drive = &mut *drive;
-        let mut host = Kernel {
-            socket: drive.socket,
-            scratch: drive.scratch,
+    /// What a step answers.
+    const MORE: u64 = 0;
+
+    /// See the other module of this name.
+    #[inline(always)]
+    pub(super) fn steps(host: &Kernel, _connection: *mut Connection, side: usize) -> bool {
+        let mut taken = 0;
+        while taken < MAX_STEPS {
+            if next_step(u64::from(host.program), host.socket, side as u64) != MORE {
+                return true;
+            }
+            taken += 1;
+        }
+        false
+    }
+
+    /// See the other module of this name.
+    #[inline(always)]
+    pub(super) fn close_steps(host: &Kernel, _connection: *mut Connection) {
+        let mut taken = 0;
+        while taken < Kernel::CLOSE_STEPS {
+            if next_close_step(u64::from(host.program), host.socket) != MORE {
+                return;
+            }
+            taken += 1;
+        }
+    }
+
+    #[inline(never)]
+    #[unsafe(no_mangle)]
+    extern "C" fn next_step(program: u64, socket: u64, side: u64) -> u64 {
+        let (Some(scratch), Some(connection)) = (
+            SCRATCH.get_ptr_mut(program as u32),
+            CONNECTIONS.get_ptr_mut(&socket),
+        ) else {
+            return 1;
         };
-        u64::from(!close_step(
-            &mut *drive.connection,
-            &mut (*drive.scratch).work,
-            &mut host,
-        ))
+        let mut host = Kernel {
+            socket,
+            scratch,
+            program: program as u32,
+        };
+        let side = kernel::bounded(side as u32, 1) as usize & 1;
+        // SAFETY: both point to live map values; the scratch memory is the calling program's own.
+        unsafe {
+            u64::from(!step(
+                &mut *connection,
+                side,
+                &mut (*scratch).work,
+                &mut host,
+            ))
+        }
+    }
+
+    #[inline(never)]
+    #[unsafe(no_mangle)]
+    extern "C" fn next_close_step(program: u64, socket: u64) -> u64 {
+        let (Some(scratch), Some(connection)) = (
+            SCRATCH.get_ptr_mut(program as u32),
+            CONNECTIONS.get_ptr_mut(&socket),
+        ) else {
+            return 1;
+        };
+        let mut host = Kernel {
+            socket,
+            scratch,
+            program: program as u32,
+        };
+        // SAFETY: as above.
+        unsafe {
+            u64::from(!close_step(
+                &mut *connection,
+                &mut (*scratch).work,
+                &mut host,
+            ))
+        }
     }
 }
 

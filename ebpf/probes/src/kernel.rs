@@ -64,6 +64,7 @@ impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for i32 {}
 impl Plain for u64 {}
+impl Plain for [u64; 2] {}
 
 /// Reads a `T` at `offset` from a kernel address; zeroes where it cannot be read.
 ///

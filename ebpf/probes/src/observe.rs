@@ -27,6 +27,9 @@ pub mod direction {
 /// How long after attaching a socket's first sight may still be one that was there before. Nanoseconds.
 const SETTLING_NS: u64 = 2_000_000_000;
 
+/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
+const NO_EXIST: u64 = 1;
+
 /// What a connection starts from.
 static EMPTY: Connection = Connection::EMPTY;
 
@@ -74,8 +77,37 @@ pub fn observe(program: u32, call: &Call) {
     let Some(scratch) = scratch(program) else {
         return;
     };
+    // SAFETY: the scratch memory is this program's own on this CPU.
+    unsafe { (*scratch).buffer = call.buffer };
+    let moved = u64::from(call.len) << 8 | u64::from(call.direction);
+    follow(u64::from(program), call.socket, moved);
+}
+
+/// The part of [`observe`] that all programs share: a global function, which the verifier looks at once and
+/// on its own (kernel 5.6). It gets numbers only (pointers need 5.13): `moved` is the length, and the
+/// direction in its lowest byte; the buffer lies in the program's scratch memory.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
+    let program = program as u32;
+    let (Some(control), Some(scratch)) = (control(), scratch(program)) else {
+        return 0;
+    };
+    let call = &Call {
+        socket,
+        direction: moved as u8,
+        len: (moved >> 8) as u32,
+        // SAFETY: as in `observe`, which wrote it.
+        buffer: unsafe { (*scratch).buffer },
+    };
+    follow_call(program, call, control, scratch);
+    0
+}
+
+#[inline(always)]
+fn follow_call(program: u32, call: &Call, control: &Control, scratch: *mut Scratch) {
     let tgid = kernel::tgid();
-    let connection = match known(call, scratch) {
+    let connection = match known(program, call, scratch) {
         Some(connection) => connection,
         None => match first_sight(call, control, scratch, tgid) {
             Some(connection) => connection,
@@ -93,24 +125,31 @@ pub fn observe(program: u32, call: &Call) {
     } else {
         RESPONSE
     };
-    scratch.buffer = call.buffer;
     let mut host = Kernel {
         socket: call.socket,
         scratch: &raw mut *scratch,
+        program,
     };
     let beginning = connection.directions[side].phase == Phase::Start as u8
         || connection.directions[side].phase == Phase::Lost as u8;
     if beginning && side == REQUEST && refused(call, control, connection, tgid) {
         return;
     }
+    let now_ns = kernel::now();
+    // Only a client's response can come before its request.
+    let opposite = if side == RESPONSE && ingress {
+        position(connection, call.socket, !ingress)
+    } else {
+        0
+    };
     let event = Event {
-        now_ns: kernel::now(),
+        now_ns,
         len: call.len,
         tgid,
         position: position(connection, call.socket, ingress),
-        opposite: position(connection, call.socket, !ingress),
+        opposite,
         readable: call.buffer.known != 0,
-        settled: kernel::now().wrapping_sub(control.attached_ns) > SETTLING_NS,
+        settled: now_ns.wrapping_sub(control.attached_ns) > SETTLING_NS,
     };
     on_data(connection, side, &mut scratch.work, &event, &mut host);
     if scratch.work.not_http != 0 {
@@ -124,7 +163,7 @@ pub fn observe(program: u32, call: &Call) {
 /// The socket's entry in the table. A Unix socket's end may have gone unseen, and its address may belong
 /// to another one by now: what was left open is ended then.
 #[inline(always)]
-fn known(call: &Call, scratch: *mut Scratch) -> Option<*mut Connection> {
+fn known(program: u32, call: &Call, scratch: *mut Scratch) -> Option<*mut Connection> {
     let found = CONNECTIONS.get_ptr_mut(&call.socket)?;
     // SAFETY: the pointer is to a live element of the map.
     let connection = unsafe { &mut *found };
@@ -136,6 +175,7 @@ fn known(call: &Call, scratch: *mut Scratch) -> Option<*mut Connection> {
     let mut host = Kernel {
         socket: call.socket,
         scratch: &raw mut *scratch,
+        program,
     };
     close(
         connection,
@@ -225,7 +265,7 @@ fn enter(
     address_family: u8,
     side: u8,
 ) -> Option<*mut Connection> {
-    process::announce(tgid);
+    let process_start_ns = process::announce(tgid);
     if filter::excludes(call.socket, address_family, side, tgid) {
         if note(call, control, address_family, kind::EXCLUDED) {
             counters::add(Counter::ExcludedSockets, 1);
@@ -246,10 +286,15 @@ fn enter(
     fresh.family = address_family;
     fresh.inode = kernel::inode(call.socket) as u32;
     fresh.filter_tgid = tgid;
+    fresh.process_start_ns = process_start_ns;
     fresh.filter_generation = control.filter_generation;
     fresh.positioned =
         u8::from(address_family != family::UNIX && kernel::is_positioned(call.socket));
-    if CONNECTIONS.insert(&call.socket, &*fresh, 0).is_err() {
+    if CONNECTIONS.insert(&call.socket, &*fresh, NO_EXIST).is_err() {
+        // The hook of the other direction may have been first: its entry, and what is open in it, stays.
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(&call.socket) {
+            return Some(connection);
+        }
         let server = side == role::SERVER;
         counters::add(
             if server {
@@ -297,7 +342,7 @@ fn refused(call: &Call, control: &Control, connection: &mut Connection, tgid: u3
     }
     connection.filter_tgid = tgid;
     connection.filter_generation = control.filter_generation;
-    process::announce(tgid);
+    connection.process_start_ns = process::announce(tgid);
     if tgid != layout!(own_tgid)
         && !filter::excludes(call.socket, connection.family, connection.role, tgid)
     {
@@ -357,17 +402,28 @@ fn close(
 /// Ends what is open on a socket, found by its address.
 #[inline(always)]
 pub fn close_socket(program: u32, socket: u64, reason: EndReason, now_ns: u64) {
+    close_by_address(u64::from(program), socket, reason as u64, now_ns);
+}
+
+/// What [`close_socket`] does, as a global function: see [`follow`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn close_by_address(program: u64, socket: u64, reason: u64, now_ns: u64) -> u64 {
+    let program = program as u32;
     let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else {
-        return;
+        return 0;
     };
-    let Some(scratch) = scratch(program) else {
-        return;
+    let (Some(scratch), Some(reason)) = (scratch(program), EndReason::from_byte(reason as u8))
+    else {
+        return 0;
     };
     // SAFETY: as in `observe`.
     let (connection, scratch) = unsafe { (&mut *connection, &mut *scratch) };
     let mut host = Kernel {
         socket,
         scratch: &raw mut *scratch,
+        program,
     };
     close(connection, scratch, reason, now_ns, &mut host);
+    1
 }

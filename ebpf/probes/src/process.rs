@@ -10,13 +10,14 @@ use crate::{
     maps::{PROCESSES, Process, RING},
 };
 
-/// Announces the current process unless that was done before.
+/// Announces the current process unless that was done before; returns its start.
 #[inline(always)]
-pub fn announce(tgid: u32) {
+pub fn announce(tgid: u32) -> u64 {
     if let Some(known) = PROCESSES.get_ptr(&tgid) {
         // SAFETY: the pointer is to a live element of the map.
-        if unsafe { (*known).exit_ns } == 0 {
-            return;
+        let known = unsafe { *known };
+        if known.exit_ns == 0 {
+            return known.start_ns;
         }
     }
     let task = kernel::task();
@@ -27,6 +28,7 @@ pub fn announce(tgid: u32) {
     // A full table only means that the process is announced again.
     let _full = PROCESSES.insert(&tgid, &process, 0);
     report(tgid, process.start_ns, process_event::FIRST_SEEN, task);
+    process.start_ns
 }
 
 /// Start of an announced process, 0 if it is not known any more.

@@ -38,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
     report.suite("unit and property tests", |suite| {
         suites::unit(workspace, suite)
     });
+    report.suite("fuzzing", |suite| suites::fuzzing(workspace, all, suite));
     manifests::run(workspace, &mut report);
     if built {
         report.suite("end-to-end tests", |suite| {
@@ -78,6 +79,12 @@ fn source_checks(workspace: &Workspace, report: &mut Report) {
             "fmt",
             "--manifest-path",
             "ebpf/probes/Cargo.toml",
+            "--check",
+        ]))?;
+        command::run(&mut tool(&[
+            "fmt",
+            "--manifest-path",
+            "tests/fuzz/Cargo.toml",
             "--check",
         ]))
     });

@@ -10,10 +10,15 @@ use super::Report;
 use super::libtest::Suite;
 use crate::build;
 use crate::command;
+use crate::fuzz;
 use crate::linker::cargo;
 use crate::packages::Manager;
 use crate::vm;
 use crate::workspace::Workspace;
+
+/// Seconds for each fuzz target: enough to notice what the last change broke.
+const FUZZING: u32 = 5;
+const FUZZING_ALL: u32 = 60;
 
 /// Seconds after which a test program is stopped: none may hold the gate up for ever.
 const UNIT_LIMIT: u32 = 900;
@@ -36,6 +41,32 @@ pub(crate) fn unit(workspace: &Workspace, report: &mut Report) -> Result<()> {
     ]);
     let (suite, success) = stream(&mut tests)?;
     account(&suite, success, "unit and property tests", report);
+    Ok(())
+}
+
+/// Every parser of bytes that others wrote, for a moment.
+pub(crate) fn fuzzing(workspace: &Workspace, all: bool, report: &mut Report) -> Result<()> {
+    if let Err(reason) = fuzz::possible() {
+        report.skip(format!("fuzzing: {reason:#}"));
+        return Ok(());
+    }
+    let seconds = if all { FUZZING_ALL } else { FUZZING };
+    let choice = fuzz::Choice {
+        seconds,
+        targets: Vec::new(),
+    };
+    for finding in fuzz::fuzz(workspace, &choice)? {
+        match finding.outcome {
+            Ok(inputs) => {
+                println!("  {}: {inputs} inputs, nothing found", finding.target);
+                report.add(vm::Tally {
+                    passed: 1,
+                    ..vm::Tally::default()
+                });
+            }
+            Err(error) => report.fail(format!("fuzzing {}: {error:#}", finding.target)),
+        }
+    }
     Ok(())
 }
 

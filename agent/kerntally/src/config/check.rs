@@ -373,9 +373,6 @@ impl Findings {
             let message = format!("names from Kubernetes are {NOT_BUILT}");
             self.warn(&["kubernetes", "enabled"], message);
         }
-        if config.state.dir.is_some() {
-            self.warn(&["state", "dir"], format!("keeping state is {NOT_BUILT}"));
-        }
         if config.host.sys != Host::default().sys {
             self.warn(
                 &["host", "sys"],

@@ -15,7 +15,9 @@ use tokio::time::sleep_until;
 
 use super::Launch;
 use super::hooks::Hooks;
+use super::learnt::LearntFile;
 use super::outlets::{Display, Outlets};
+use super::pressure::Pressed;
 use super::report::end_metrics;
 use super::timers::Timers;
 use crate::config::{self, Loaded};
@@ -51,6 +53,7 @@ pub(crate) struct Agent {
     pub(super) hooks: Hooks,
     pub(super) pipeline: Pipeline,
     pub(super) outlets: Outlets,
+    pub(super) learnt: LearntFile,
     pub(super) shared: Arc<Shared>,
     pub(super) started: Instant,
     /// Other users' processes cannot be read.
@@ -61,6 +64,7 @@ pub(crate) struct Agent {
     pub(super) reload_errors: u64,
     pub(super) lost_before: u64,
     pub(super) degraded: Vec<&'static str>,
+    pub(super) pressed: Pressed,
     series_published: Option<Instant>,
     drain_wait: Duration,
     sweeps: u32,
@@ -91,7 +95,8 @@ impl Agent {
             hooks.switch(true)?;
         }
         let source = Box::new(ProcFiles::new(&config.host.proc));
-        let pipeline = Pipeline::new(&loaded.pipeline, source, clock::now());
+        let mut pipeline = Pipeline::new(&loaded.pipeline, source, clock::now());
+        let learnt = LearntFile::open(config.state.dir.as_deref(), &mut pipeline);
         let shared = Arc::new(Shared::default());
         let (sender, calls) = mpsc::channel(CALLS);
         let mut tasks = vec![tokio::spawn(server.serve(sender))];
@@ -104,6 +109,7 @@ impl Agent {
             hooks,
             pipeline,
             outlets,
+            learnt,
             shared,
             started: Instant::now(),
             names_unreadable,
@@ -112,6 +118,7 @@ impl Agent {
             reload_errors: 0,
             lost_before: 0,
             degraded: Vec::new(),
+            pressed: Pressed::default(),
             series_published: None,
             drain_wait: DRAIN_BUSY,
             sweeps: 0,
@@ -211,6 +218,7 @@ impl Agent {
         if let Some(accepted) = self.outlets.accepted(generation) {
             self.pipeline.accepted(accepted);
         }
+        self.learnt.keep(&self.pipeline).await;
     }
 
     fn take_collection(&mut self) -> Collection {
@@ -250,6 +258,7 @@ impl Agent {
         let detached = self.hooks.stop();
         let collection = self.take_collection();
         self.outlets.close(collection, &self.shared).await;
+        self.learnt.close(&self.pipeline).await;
         if let Some(metrics) = self.shared.replace_metrics(None) {
             end_metrics(metrics, Duration::from_secs(2)).await;
         }

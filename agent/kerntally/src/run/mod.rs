@@ -4,7 +4,9 @@ mod agent;
 mod answers;
 mod destinations;
 mod hooks;
+mod learnt;
 mod outlets;
+mod pressure;
 mod pulling;
 mod reload;
 mod report;
@@ -74,7 +76,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
         .build()?;
     let result = runtime.block_on(async {
         let agent = Agent::start(launch, loaded, unreadable)?;
-        // The agent is large, and waits in it for as long as it lives.
+        // The whole agent is in it: it does not belong on the stack.
         Box::pin(agent.run()).await
     });
     // A push that is still under way must not hold up the end.

@@ -35,6 +35,7 @@ impl Agent {
             ("self", old.own != new.own),
             ("host", old.host != new.host),
             ("log", old.log != new.log),
+            ("state", old.state != new.state),
         ];
         for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("changes of `{section}` take effect at the next start");

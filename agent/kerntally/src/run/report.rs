@@ -10,6 +10,7 @@ use kerntally_pipeline::ROLES;
 
 use super::agent::Agent;
 use super::outlets::Display;
+use crate::clock;
 use crate::ledger::{Account, Accounts, role_name};
 use crate::output;
 use crate::shared::Shared;
@@ -80,13 +81,16 @@ impl Agent {
                 "file_failing",
                 self.outlets.file_stats().is_some_and(|stats| stats.failing),
             ),
+            ("state_failing", self.learnt.is_failing()),
             ("exchanges_lost", lost > self.lost_before),
         ];
         self.lost_before = lost;
+        let pressures = self.pipeline.pressures(clock::now());
         reasons
             .into_iter()
             .filter(|(_, holds)| *holds)
             .map(|(reason, _)| reason)
+            .chain(self.pressed.update(&pressures))
             .collect()
     }
 

@@ -3,6 +3,7 @@
 mod names;
 mod pattern;
 mod segment;
+mod suggest;
 mod tree;
 
 use std::sync::Arc;
@@ -12,10 +13,15 @@ use kerntally_wire::TargetForm;
 
 pub(crate) use names::RouteId;
 pub use pattern::{PatternError, PatternSet};
+pub use suggest::SuggestedPattern;
 
 use crate::config::{RouteConfig, Unmatched};
 use names::Names;
+pub(crate) use tree::is_fold;
 use tree::{Leaf, Tree};
+
+/// Folded levels of one service and role that outlive it: far more than any interface has.
+const MOST_FOLDS: usize = 1000;
 
 /// What is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +183,25 @@ impl Routes {
         push(&self.asterisk, RouteSource::Learnt);
         push(&self.wildcard, RouteSource::Wildcard);
         uses
+    }
+
+    /// Levels of paths that were folded, as templates; at most [`MOST_FOLDS`].
+    pub(crate) fn folds(&self) -> Vec<String> {
+        let mut folds = self.tree.folds();
+        folds.truncate(MOST_FOLDS);
+        folds
+    }
+
+    /// Folds what was folded before; what cannot be a fold is passed over.
+    pub(crate) fn restore<'a>(&mut self, folds: impl Iterator<Item = &'a String>) {
+        for fold in folds.take(MOST_FOLDS) {
+            self.tree.restore(fold, &mut self.names);
+        }
+    }
+
+    /// Patterns for the configuration that say what was learnt.
+    pub(crate) fn suggestions(&self) -> Vec<SuggestedPattern> {
+        suggest::suggest(&self.uses())
     }
 
     fn learnt(&mut self, path: &[u8], question: &Question<'_>) -> Route {

@@ -219,6 +219,154 @@ fn uses_are_counted() {
     );
 }
 
+#[test]
+fn folds_outlive_the_service() {
+    let mut routes = heuristic();
+    for word in words(40) {
+        get(&mut routes, &format!("/people/{word}/photos/{word}"), 200);
+        get(&mut routes, &format!("/odata/People(5)/{word}"), 200);
+    }
+    get(&mut routes, "/people/7/photo", 200);
+    let folds = routes.folds();
+    assert_eq!(
+        folds,
+        [
+            "/odata/People({key})/{param}",
+            "/people/{param}",
+            "/people/{param}/photos/{param}"
+        ]
+    );
+    let mut next = heuristic();
+    next.restore(folds.iter());
+    assert_eq!(next.learnt_len(), 0);
+    assert_eq!(next.folds(), folds);
+    for path in [
+        "/people/ann/photos/me",
+        "/odata/People(9)/age",
+        "/people/ann/other",
+    ] {
+        assert_eq!(
+            get(&mut next, path, 200),
+            get(&mut routes, path, 200),
+            "{path}"
+        );
+    }
+    let mut late = heuristic();
+    assert_eq!(
+        get(&mut late, "/people/ann/photos/me", 200),
+        "/people/ann/photos/me"
+    );
+    late.restore(folds.iter());
+    assert_eq!(
+        get(&mut late, "/people/ann/photos/me", 404),
+        "/people/{param}/photos/{param}"
+    );
+    assert_eq!(late.learnt_len(), late.tree_leaves());
+}
+
+#[test]
+fn what_is_no_fold_is_refused() {
+    for text in [
+        "",
+        "/",
+        "people/{param}",
+        "/people",
+        "/people/{id}",
+        "/people/{param}/x",
+        "/a//{param}",
+        "/4711/{param}",
+        "/a b/{param}",
+        "/a?token=SECRET/{param}",
+        "/{param}/ann@example.org/{param}",
+        "/{nonsense}/{param}",
+        "/a;b/{param}",
+        "/a(5)/{param}",
+        "/a/a/a/a/a/a/a/a/a/a/a/a/{param}",
+    ] {
+        assert!(!is_fold(text), "{text}");
+    }
+    for text in [
+        "/{param}",
+        "/a/{uuid}/{param}",
+        "/A({key})/{param}",
+        "/{param}/b/{param}",
+    ] {
+        assert!(is_fold(text), "{text}");
+    }
+}
+
+#[test]
+fn suggestions_are_patterns_for_the_configuration() {
+    let mut routes = heuristic();
+    for (path, times) in [
+        ("/users/5", 3),
+        ("/users/123e4567-e89b-12d3-a456-426614174000", 9),
+        ("/users/5/posts/6", 2),
+        ("/a/b/c/d/e/f/g/h/i/j/k/l/m", 1),
+        ("/Orders(5)", 7),
+        ("/", 4),
+    ] {
+        for _ in 0..times {
+            get(&mut routes, path, 200);
+        }
+    }
+    get(&mut routes, "/nothing", 404);
+    routes.route(&question("OPTIONS", "*", Some(200)));
+    let suggested: Vec<(String, u64)> = routes
+        .suggestions()
+        .into_iter()
+        .map(|suggested| (suggested.pattern, suggested.exchanges))
+        .collect();
+    let expected = [
+        ("/users/{uuid}", 12),
+        ("/", 4),
+        ("/users/{id}/posts/{id2}", 2),
+        ("/a/b/c/d/e/f/g/h/i/j/k/l/{rest...}", 1),
+    ];
+    assert_eq!(
+        suggested,
+        expected.map(|(text, count)| (text.to_owned(), count))
+    );
+}
+
+/// Share of the corpus, in percent, that must come out right.
+const RIGHT_PERCENT: usize = 97;
+
+#[test]
+fn the_corpus_comes_out_right() {
+    let corpus = include_str!("corpus.txt");
+    let (mut rows, mut wrong) = (0, Vec::new());
+    for section in corpus.split("\n## ").skip(1) {
+        let (title, lines) = section.split_once('\n').unwrap();
+        let status = if title.contains("404") { 404 } else { 200 };
+        let lines: Vec<(&str, &str)> = lines
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .collect();
+        let mut together = heuristic();
+        if title.contains("together") {
+            for (path, _) in &lines {
+                get(&mut together, path, status);
+            }
+        }
+        for (path, expected) in lines {
+            let found = if title.contains("together") {
+                get(&mut together, path, status)
+            } else {
+                get(&mut heuristic(), path, status)
+            };
+            rows += 1;
+            if found != expected {
+                wrong.push(format!("{title}: {path} gave {found}, not {expected}"));
+            }
+        }
+    }
+    let right = rows - wrong.len();
+    println!("{right} of {rows} paths gave the template they must give");
+    assert!(rows >= 150);
+    assert!(right * 100 >= rows * RIGHT_PERCENT, "{}", wrong.join("\n"));
+}
+
 fn words(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| {
         let letter = |digit: usize| char::from(b'g' + u8::try_from(digit % 16).unwrap());
@@ -245,29 +393,73 @@ proptest! {
     }
 
     #[test]
-    fn order_does_not_matter(
-        paths in proptest::collection::vec("/[g-k]{1,2}(/[g-z]{1,2}){0,2}", 1..200), seed in any::<u64>(),
+    fn nodes_that_see_the_same_paths_converge(
+        seen in proptest::collection::vec(
+            (0..3usize, "(/([g-k]{1,2}|[g-z]{2}|[0-9]{1,4}|[A-C]\\([0-9]\\)|%20|[g-i]{2}-[0-9]{4})){1,4}",
+             prop_oneof![9 => Just(200u16), 1 => Just(404)]),
+            1..300,
+        ),
+        seed in any::<u64>(),
     ) {
         let config = RouteConfig { max_per_service: 100_000, ..RouteConfig::default() };
-        let mut shuffled = paths.clone();
+        let mut shuffled = seen.clone();
         shuffled.sort_by_key(|path| {
             use std::hash::{DefaultHasher, Hash, Hasher};
             let mut hasher = DefaultHasher::new();
             (seed, path).hash(&mut hasher);
             hasher.finish()
         });
-        let (mut one, mut other) = (Routes::with_fold_words(&config, 4), Routes::with_fold_words(&config, 4));
+        let node = |seen: &[(usize, String, u16)]| {
+            let mut services: Vec<Routes> =
+                (0..3).map(|_| Routes::with_fold_words(&config, 4)).collect();
+            for (service, path, status) in seen {
+                get(&mut services[*service], path, *status);
+            }
+            services
+        };
+        let (mut one, mut other) = (node(&seen), node(&shuffled));
+        for (service, path, _) in &seen {
+            let found = get(&mut one[*service], path, 404);
+            prop_assert_eq!(&found, &get(&mut other[*service], path, 404));
+            prop_assert!(found.starts_with('/'));
+        }
+        for (one, other) in one.iter().zip(&other) {
+            prop_assert_eq!(one.learnt_len(), other.learnt_len());
+            prop_assert_eq!(one.learnt_len(), one.tree_leaves());
+            prop_assert_eq!(one.folds(), other.folds());
+        }
+    }
+
+    #[test]
+    fn what_was_restored_gives_the_same_templates(
+        paths in proptest::collection::vec("(/([g-z]{1,2}|[0-9]{2}|[A-C]\\([0-9]\\))){1,4}", 1..200),
+    ) {
+        let config = RouteConfig { max_per_service: 100_000, ..RouteConfig::default() };
+        let mut before = Routes::with_fold_words(&config, 4);
         for path in &paths {
-            get(&mut one, path, 200);
+            get(&mut before, path, 200);
         }
-        for path in &shuffled {
-            get(&mut other, path, 200);
-        }
+        let folds = before.folds();
+        prop_assert!(folds.iter().all(|fold| is_fold(fold)));
+        let mut after = Routes::with_fold_words(&config, 4);
+        after.restore(folds.iter());
         for path in &paths {
-            prop_assert_eq!(get(&mut one, path, 404), get(&mut other, path, 404));
+            prop_assert_eq!(get(&mut after, path, 200), get(&mut before, path, 200));
         }
-        prop_assert_eq!(one.learnt_len(), other.learnt_len());
-        prop_assert_eq!(one.learnt_len(), one.tree_leaves());
+        prop_assert_eq!(after.folds(), folds);
+    }
+
+    #[test]
+    fn suggestions_are_always_accepted(
+        paths in proptest::collection::vec("(/([a-c]|[0-9]{2}|[A-C]\\([0-9]\\)|%20|a@b.cd)){0,14}", 1..60),
+    ) {
+        let mut routes = heuristic();
+        for path in &paths {
+            get(&mut routes, path, 200);
+        }
+        let suggested = routes.suggestions();
+        let set = PatternSet::parse(suggested.iter().map(|suggested| &*suggested.pattern));
+        prop_assert!(set.is_ok(), "{:?} of {:?}", set, suggested);
     }
 }
 

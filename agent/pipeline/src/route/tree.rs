@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::names::{Names, RouteId};
-use super::segment::{Kind, Segment, classify};
+use super::segment::{Kind, Segment, segments};
 
 /// Words that may stand side by side before the level becomes one parameter; less where few templates are
 /// allowed, so that a level folds before they run out.
@@ -18,7 +18,7 @@ const DEPTH: usize = 12;
 const FOLDED: &str = "{param}";
 
 /// Stands for all segments below [`DEPTH`].
-const DEEPER: &str = "**";
+pub(super) const DEEPER: &str = "**";
 
 /// A template that is in use.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl Tree {
             if depth == DEPTH {
                 return node.deeper.as_mut();
             }
-            node = node.child(classify(segment))?;
+            node = node.child(segment)?;
         }
         node.leaf.as_mut()
     }
@@ -87,13 +87,15 @@ impl Tree {
         let mut is_deeper = false;
         let mut folded = false;
         for (depth, segment) in segments(path).enumerate() {
-            template.push('/');
             if depth == DEPTH {
+                template.push('/');
                 template.push_str(DEEPER);
                 is_deeper = true;
                 break;
             }
-            let segment = classify(segment);
+            if segment != Segment::Value(Kind::Key) {
+                template.push('/');
+            }
             folded |= node.fold_for(segment, self.fold_words, &mut template, names);
             node = node.child_or_new(segment, &mut template);
         }
@@ -124,6 +126,41 @@ impl Tree {
     /// Number of templates.
     pub(super) fn len(&self) -> usize {
         self.leaves
+    }
+
+    /// Levels that were folded, each as the template that its folding begins, in order.
+    pub(super) fn folds(&self) -> Vec<String> {
+        let mut folds = Vec::new();
+        self.root.folds(&mut String::new(), &mut folds);
+        folds.sort_unstable();
+        folds
+    }
+
+    /// Folds a level that was folded before, as [`Tree::folds`] told it.
+    pub(super) fn restore(&mut self, fold: &str, names: &mut Names) {
+        let Some(steps) = steps(fold) else {
+            return;
+        };
+        let mut prefix = String::new();
+        let mut node = &mut self.root;
+        for step in steps {
+            prefix.push_str(match step {
+                Step::Segment(Segment::Value(Kind::Key)) => "",
+                _ => "/",
+            });
+            node = match step {
+                Step::Segment(segment) => node.child_or_new(segment, &mut prefix),
+                Step::Folded => {
+                    if node.folded.is_none() {
+                        node.fold(self.fold_words);
+                        node.rename_folded(&mut prefix, names);
+                    }
+                    prefix.push_str(FOLDED);
+                    node.folded.get_or_insert_default()
+                }
+            };
+        }
+        self.leaves = self.root.leaves();
     }
 
     /// Calls `visit` for each template.
@@ -176,13 +213,17 @@ impl Node {
             return false;
         }
         self.fold(bound);
+        self.rename_folded(prefix, names);
+        true
+    }
+
+    fn rename_folded(&mut self, prefix: &mut String, names: &mut Names) {
         if let Some(folded) = &mut self.folded {
             let len = prefix.len();
             prefix.push_str(FOLDED);
             folded.rename(prefix, names);
             prefix.truncate(len);
         }
-        true
     }
 
     fn fold(&mut self, bound: usize) {
@@ -234,9 +275,32 @@ impl Node {
             .filter_map(|(kind, node)| Some((kind.parameter(), node.as_deref_mut()?)));
         let folded = self.folded.as_deref_mut().map(|node| (FOLDED, node));
         for (name, node) in words.chain(values).chain(folded) {
-            prefix.push('/');
+            if name != Kind::Key.parameter() {
+                prefix.push('/');
+            }
             prefix.push_str(name);
             node.rename(prefix, names);
+            prefix.truncate(len);
+        }
+    }
+
+    fn folds(&self, prefix: &mut String, folds: &mut Vec<String>) {
+        let words = self.words.iter().map(|(word, node)| (&**word, node));
+        let values = Kind::ALL
+            .iter()
+            .zip(&self.values)
+            .filter_map(|(kind, node)| Some((kind.parameter(), node.as_deref()?)));
+        let folded = self.folded.as_deref().map(|node| (FOLDED, node));
+        for (name, node) in words.chain(values).chain(folded) {
+            let len = prefix.len();
+            if name != Kind::Key.parameter() {
+                prefix.push('/');
+            }
+            prefix.push_str(name);
+            if name == FOLDED {
+                folds.push(prefix.clone());
+            }
+            node.folds(prefix, folds);
             prefix.truncate(len);
         }
     }
@@ -305,6 +369,48 @@ impl Leaf {
     }
 }
 
+/// Whether a text can be what [`Tree::folds`] told.
+pub(crate) fn is_fold(text: &str) -> bool {
+    steps(text).is_some()
+}
+
+/// A segment of a template of a fold.
+enum Step<'a> {
+    Segment(Segment<'a>),
+    Folded,
+}
+
+/// Reads a template of a fold; what cannot be one is refused, so that no raw path comes in by this way.
+fn steps(fold: &str) -> Option<Vec<Step<'_>>> {
+    let path = fold.strip_prefix('/')?;
+    let mut steps = Vec::new();
+    for text in path.split('/') {
+        let (text, has_key) = match text.strip_suffix(Kind::Key.parameter()) {
+            Some(word) => (word, true),
+            None => (text, false),
+        };
+        steps.push(match Kind::with_parameter(text) {
+            _ if text == FOLDED => Step::Folded,
+            Some(kind) => Step::Segment(Segment::Value(kind)),
+            None => Step::Segment(word(text)?),
+        });
+        if has_key {
+            steps.push(Step::Segment(Segment::Value(Kind::Key)));
+        }
+    }
+    let is_fold = matches!(steps.last(), Some(Step::Folded)) && steps.len() <= DEPTH;
+    is_fold.then_some(steps)
+}
+
+/// A segment that is nothing but a word.
+fn word(text: &str) -> Option<Segment<'_>> {
+    let mut found = segments(text.as_bytes());
+    let word = found
+        .next()
+        .filter(|segment| *segment == Segment::Word(text))?;
+    found.next().is_none().then_some(word)
+}
+
 fn absorb_leaf(mine: &mut Option<Leaf>, theirs: Option<Leaf>) {
     match (&mut *mine, theirs) {
         (Some(mine), Some(theirs)) => {
@@ -314,10 +420,4 @@ fn absorb_leaf(mine: &mut Option<Leaf>, theirs: Option<Leaf>) {
         (None, Some(theirs)) => *mine = Some(theirs),
         (_, None) => {}
     }
-}
-
-/// Segments that are not empty: `/a/`, `//a` and `/a` are one route.
-fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/')
-        .filter(|segment| !segment.is_empty())
 }

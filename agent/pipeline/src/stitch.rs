@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use kerntally_abi::{ExchangeRecord, flag, role};
+use kerntally_abi::{ExchangeRecord, Method, TallyKey, flag, role};
 use kerntally_model::{
     EndReason, Exchange, HttpVersion, ProcessKey, Role, Scheme, SocketKey, Target,
 };
@@ -55,7 +55,7 @@ pub fn exchange<'a>(input: &Input<'a>) -> Exchange<'a> {
             pointer: record.socket,
             inode: record.inode,
         },
-        method: head.map_or("", |head| head.method),
+        method: head.map_or(Method::from_byte(record.method).text(), |head| head.method),
         target: head.map_or(
             Target {
                 bytes: &[],
@@ -81,6 +81,50 @@ pub fn exchange<'a>(input: &Input<'a>) -> Exchange<'a> {
         // Bytes that no hook saw may have been the rest: nothing says that the response was cut short.
         complete: record.flags & (flag::RESPONSE_COMPLETE | flag::UNSEEN_BYTES) != 0,
         degraded: head.is_none(),
+    }
+}
+
+/// What exchanges of the kernel side's fallback tally have in common, as one of them: without head, address
+/// and times, which nobody kept.
+pub fn tallied(key: &TallyKey) -> Exchange<'static> {
+    Exchange {
+        role: if key.role == role::CLIENT {
+            Role::Client
+        } else {
+            Role::Server
+        },
+        process: ProcessKey {
+            tgid: key.tgid,
+            start_ns: key.process_start_ns,
+        },
+        socket: SocketKey {
+            pointer: 0,
+            inode: 0,
+        },
+        method: Method::from_byte(key.method).text(),
+        target: Target {
+            bytes: &[],
+            cut: true,
+        },
+        version: if key.version_minor == 0 {
+            HttpVersion::Http10
+        } else {
+            HttpVersion::Http11
+        },
+        scheme: Scheme::Http,
+        peer: None,
+        local: None,
+        host: None,
+        status: (key.status != 0).then_some(key.status),
+        start_ns: 0,
+        end_ns: 0,
+        request_bytes: 0,
+        response_bytes: 0,
+        head: &[],
+        end_reason: kerntally_abi::EndReason::from_byte(key.end)
+            .map_or(EndReason::Framing, end_reason),
+        complete: key.complete != 0,
+        degraded: true,
     }
 }
 
@@ -127,7 +171,8 @@ mod tests {
             end: 1,
             version_minor: 0,
             method_len: 0,
-            reserved: [0; 3],
+            method: 0,
+            reserved: [0; 2],
             local_addr: [0; 16],
             remote_addr: [0; 16],
         }

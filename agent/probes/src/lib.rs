@@ -12,9 +12,11 @@ mod options;
 mod programs;
 mod record;
 mod session;
+mod tally;
 
 pub use error::LoadError;
 pub use heap::return_free_memory;
 pub use options::{Backend, BackendChoice, Options};
 pub use record::{ExchangeView, ProcessView, Record};
 pub use session::{BackendReport, CounterValues, Decision, ProgramStat, Session, survey};
+pub use tally::TallyDelta;

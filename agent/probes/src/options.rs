@@ -62,6 +62,8 @@ pub struct Options {
     pub head_bytes: u32,
     /// Slots in the head pool.
     pub head_slots: u32,
+    /// Kinds of exchange that the fallback tally tells apart.
+    pub tally_keys: u32,
     /// Sockets in the connection table; `None` takes the kernel's default (see [`limits`]).
     pub connections: Option<u32>,
     /// Thread group of the agent, which is never watched.
@@ -75,6 +77,7 @@ impl Default for Options {
             ring_bytes: limits::RING_BYTES,
             head_bytes: 1024,
             head_slots: limits::HEAD_SLOTS,
+            tally_keys: limits::TALLY_KEYS,
             connections: None,
             own_tgid: std::process::id(),
         }

@@ -6,7 +6,10 @@ use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, Stack},
 };
-use kerntally_abi::{CELLS, COUNTERS, Control, Counter, FilterKey, Layout, decision, limits, role};
+use kerntally_abi::{
+    CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, decision, limits,
+    role,
+};
 use kerntally_machine::{Connection, Request};
 
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
     options::{Backend, BackendChoice, Options},
     programs::{self, Link},
     record::{self, Record},
+    tally::{TallyDelta, TallyReader},
 };
 
 /// What a back end answered when it was really tried.
@@ -61,7 +65,7 @@ pub struct ProgramStat {
 /// A type of the shared contract as aya wants to see it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Plain<T>(T);
+pub(crate) struct Plain<T>(pub(crate) T);
 
 // SAFETY: each is `repr(C)`, made of integers, with its padding spelled out and its size asserted.
 unsafe impl aya::Pod for Plain<Layout> {}
@@ -73,11 +77,16 @@ unsafe impl aya::Pod for Plain<Connection> {}
 unsafe impl aya::Pod for Plain<Request> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<FilterKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<TallyKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<TallyValue> {}
 
 /// The loaded programs and maps. Dropping it detaches and frees everything.
 pub struct Session {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    tally: TallyReader,
     links: Vec<Link>,
     backend: Backend,
     refused: Vec<(Backend, String)>,
@@ -124,9 +133,14 @@ impl Session {
             .take_map("RING")
             .ok_or("map `RING` is not in the object")?;
         let ring = RingBuf::try_from(ring).map_err(|error| error.to_string())?;
+        let tally = ebpf
+            .take_map("TALLY")
+            .ok_or("map `TALLY` is not in the object")?;
+        let tally = TallyReader::new(tally).map_err(|error| chain(&error))?;
         let mut session = Self {
             ebpf,
             ring,
+            tally,
             links: Vec::new(),
             backend,
             refused: Vec::new(),
@@ -190,6 +204,13 @@ impl Session {
             count += 1;
         }
         count
+    }
+
+    /// Hands over what the kernel side tallied itself since the last call, because the ring was full. What a
+    /// process that has `ended` (thread group, start) left behind gives its place back.
+    pub fn tallied(&mut self, ended: impl Fn(u32, u64) -> bool, sink: impl FnMut(TallyDelta)) {
+        self.tally
+            .read(|key| ended(key.tgid, key.process_start_ns), sink);
     }
 
     /// Totals of the kernel side's counters.
@@ -338,7 +359,8 @@ impl Session {
     pub fn map_bytes(&self) -> u64 {
         let ring = std::os::fd::AsRawFd::as_raw_fd(&self.ring);
         let others = self.ebpf.maps().filter_map(|(_, map)| map_fd(map));
-        std::iter::once(ring)
+        [ring, self.tally.fd()]
+            .into_iter()
             .chain(others)
             .filter_map(locked_bytes)
             .sum()
@@ -504,6 +526,7 @@ fn load_object(options: &Options, kernel: &Kernel) -> Result<Ebpf, String> {
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("HEADS", options.head_slots)
         .map_max_entries("FREE_HEADS", options.head_slots)
+        .map_max_entries("TALLY", options.tally_keys.saturating_add(2))
         .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
     loader.load(object).map_err(|error| chain(&error))
 }

@@ -30,9 +30,9 @@ counters! {
     EmittedServer = 2, "emitted_server";
     /// Exchanges handed to the ring, client side.
     EmittedClient = 3, "emitted_client";
-    /// Exchanges lost because the ring was full, server side.
+    /// Exchanges lost because neither the ring nor the fallback tally took them, server side.
     RingFullServer = 4, "ring_full_server";
-    /// Exchanges lost because the ring was full, client side.
+    /// Exchanges lost because neither the ring nor the fallback tally took them, client side.
     RingFullClient = 5, "ring_full_client";
     /// Requests that could not be told apart from their neighbours, server side.
     UnseparatedServer = 6, "pipelined_unseparated_server";
@@ -58,6 +58,11 @@ counters! {
     ProbeOffServer = 16, "probe_was_off_server";
     /// Exchanges that were open when the probe was switched off, client side.
     ProbeOffClient = 17, "probe_was_off_client";
+
+    /// Exchanges that the kernel side tallied itself because the ring was full, server side.
+    FallbackServer = 18, "fallback_tallied_server";
+    /// Exchanges that the kernel side tallied itself because the ring was full, client side.
+    FallbackClient = 19, "fallback_tallied_client";
 
     /// Heads for which no slot was free.
     HeadNotKept = 32, "head_not_kept";

@@ -9,14 +9,18 @@
 mod counter;
 mod layout;
 pub mod limits;
+mod method;
 mod record;
+mod tally;
 
 pub use counter::{CELLS, COUNTERS, Counter};
 pub use layout::{Control, Layout, iov};
+pub use method::Method;
 pub use record::{
     EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, decision, family, flag,
     kind, process_event, role,
 };
+pub use tally::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TALLY_OFFSET, TALLY_SCALE, TallyKey, TallyValue};
 
 /// Version of this contract; the loader refuses an object built against another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -19,7 +19,7 @@ pub const HEAD_SLOTS: u32 = 2048;
 pub const CONNECTIONS: u32 = 131_072;
 
 /// Sockets in the connection table on kernels that preallocate it.
-pub const CONNECTIONS_PREALLOCATED: u32 = 32_768;
+pub const CONNECTIONS_PREALLOCATED: u32 = 30_720;
 
 /// Requests of one socket whose bookkeeping lies in its own table entry: one being answered and one more,
 /// which a hook that runs late can make look pipelined.
@@ -37,8 +37,14 @@ pub const PROCESSES: u32 = 4096;
 /// Filter decisions (process, server port, role) that the agent has written.
 pub const FILTER_ENTRIES: u32 = 16_384;
 
+/// The same on kernels that preallocate their tables.
+pub const FILTER_ENTRIES_PREALLOCATED: u32 = 4096;
+
 /// Ring size in bytes unless configured: some 6,000 exchanges, a tenth of a second at 60,000 a second.
 pub const RING_BYTES: u32 = 2 * 1024 * 1024;
+
+/// Keys of the fallback tally; 1 MiB of distributions. One each for what finds no key comes on top.
+pub const TALLY_KEYS: u32 = 512;
 
 /// Unread bytes in the ring from which a record wakes the reader; below, its timer does.
 pub const RING_WAKE_BYTES: u64 = 256 * 1024;

@@ -32,7 +32,7 @@ pub mod family {
 pub mod flag {
     /// The head was longer than what is kept.
     pub const HEAD_CUT: u16 = 1;
-    /// No slot was free: method, target and headers are unknown.
+    /// No slot was free: target and headers are unknown.
     pub const HEAD_NOT_KEPT: u16 = 2;
     /// The response was complete by its framing when the exchange ended.
     pub const RESPONSE_COMPLETE: u16 = 4;
@@ -151,8 +151,10 @@ pub struct ExchangeRecord {
     pub version_minor: u8,
     /// Length of the method at the start of the kept head, 0 if no head was kept.
     pub method_len: u8,
+    /// A [`Method`](crate::Method), known also where no head was kept.
+    pub method: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// Local address in network order, IPv4 in the first four bytes.
     pub local_addr: [u8; 16],
     /// Remote address in network order, IPv4 in the first four bytes.

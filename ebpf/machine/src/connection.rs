@@ -53,20 +53,6 @@ pub enum Phase {
     Headed = 16,
 }
 
-/// What of a method decides the framing of its response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum MethodClass {
-    /// Not one of RFC 9110, PATCH or QUERY.
-    Unknown = 0,
-    /// Any known method but those below.
-    Known = 1,
-    /// `HEAD`: responses have no body.
-    Head = 2,
-    /// `CONNECT`: a 2xx response ends HTTP on the connection.
-    Connect = 3,
-}
-
 /// Bits of [`Direction::bits`].
 ///
 /// `EARLY` and `SURPLUS` are used on responses only, `TOO_LONG` and `RECOGNISED` on requests only; they share
@@ -137,7 +123,7 @@ pub struct Direction {
     pub bits: u8,
     /// Length of the method of the request being read; for responses, leading line ends skipped.
     pub method_len: u8,
-    /// [`MethodClass`] of the request being read.
+    /// A `kerntally_abi::Method`: that of the request being read.
     pub method: u8,
     /// Leading empty-line bytes skipped.
     pub leading: u8,
@@ -163,7 +149,7 @@ pub struct Request {
     pub head_len: u16,
     /// Length of its method.
     pub method_len: u8,
-    /// [`MethodClass`].
+    /// A `kerntally_abi::Method`.
     pub method: u8,
     /// [`request_flag`].
     pub flags: u8,

@@ -1,10 +1,10 @@
 //! Requests that begin to wait, and exchanges that end.
 
-use kerntally_abi::{Counter, EndReason, role};
+use kerntally_abi::{Counter, EndReason, Method, role};
 
 use crate::{
-    Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits, head,
-    request_flag, step::todo,
+    Connection, Direction, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits, head, request_flag,
+    step::todo,
 };
 
 /// How long a response on a Unix socket waits for the hook of its request. Nanoseconds.
@@ -207,7 +207,7 @@ fn meet<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let method = if own {
         work.request.method
     } else {
-        MethodClass::Unknown as u8
+        Method::Unknown as u8
     };
     host.barrier();
     let direction = &connection.directions[RESPONSE];

@@ -1,12 +1,13 @@
 //! Request lines, status lines and header fields.
 
 use kerntally_abi::{
+    Method,
     limits::{HEAD_BYTES, METHOD_BYTES},
     role,
 };
 
 use crate::{
-    Connection, Direction, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits,
+    Connection, Direction, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Work, bits,
     sniff::{Sniffed, is_token, sniff},
     step::todo,
     window::{low_bytes, lower},
@@ -72,7 +73,7 @@ pub(crate) fn method(connection: &mut Connection, _side: usize, work: &mut Work)
     let byte = work.window.byte(work.position);
     work.position += 1;
     if byte == b' ' && direction.method_len > 0 {
-        direction.method = classify(direction.remaining, direction.method_len) as u8;
+        direction.method = Method::of(direction.remaining, direction.method_len) as u8;
         direction.phase = Phase::Line as u8;
         direction.remaining = 0;
         return true;
@@ -83,41 +84,6 @@ pub(crate) fn method(connection: &mut Connection, _side: usize, work: &mut Work)
     direction.remaining = direction.remaining << 8 | u64::from(byte);
     direction.method_len += 1;
     true
-}
-
-/// Whether a method is one of RFC 9110, PATCH (RFC 5789) or QUERY, and how it frames its response.
-#[inline(always)]
-pub(crate) fn classify(name: u64, len: u8) -> MethodClass {
-    const fn known(name: &[u8]) -> u64 {
-        let mut value = 0;
-        let mut index = 0;
-        while index < name.len() {
-            value = value << 8 | name[index] as u64;
-            index += 1;
-        }
-        value
-    }
-    if len > 8 {
-        return MethodClass::Unknown;
-    }
-    if name == known(b"GET")
-        || name == known(b"POST")
-        || name == known(b"PUT")
-        || name == known(b"DELETE")
-        || name == known(b"PATCH")
-        || name == known(b"OPTIONS")
-        || name == known(b"TRACE")
-        || name == known(b"QUERY")
-    {
-        return MethodClass::Known;
-    }
-    if name == known(b"HEAD") {
-        return MethodClass::Head;
-    }
-    if name == known(b"CONNECT") {
-        return MethodClass::Connect;
-    }
-    MethodClass::Unknown
 }
 
 /// Inside a request line: its end must show the version.
@@ -157,7 +123,7 @@ pub(crate) fn line(connection: &mut Connection, _side: usize, work: &mut Work) -
     let direction = &mut connection.directions[REQUEST];
     direction.bits |= bits::RECOGNISED;
     let line_len = u32::from(direction.head_len) + at.saturating_sub(work.unkept);
-    if direction.method == MethodClass::Unknown as u8 && line_len as usize > HEAD_BYTES {
+    if direction.method == Method::Unknown as u8 && line_len as usize > HEAD_BYTES {
         direction.bits |= bits::TOO_LONG;
     }
     direction.status = u16::from(minor - b'0');
@@ -178,7 +144,7 @@ fn endless(connection: &mut Connection, side: usize, work: &mut Work) -> bool {
         direction.phase = Phase::UntilClose as u8;
         return true;
     }
-    if direction.bits & bits::RECOGNISED == 0 && direction.method == MethodClass::Unknown as u8 {
+    if direction.bits & bits::RECOGNISED == 0 && direction.method == Method::Unknown as u8 {
         direction.bits |= bits::TOO_LONG;
     }
     if direction.bits & bits::PUSHED == 0 {
@@ -422,7 +388,7 @@ pub(crate) fn awaits_push(request: &Direction) -> bool {
         return false;
     }
     request.bits & bits::RECOGNISED != 0
-        || (request.phase == Phase::Line as u8 && request.method != MethodClass::Unknown as u8)
+        || (request.phase == Phase::Line as u8 && request.method != Method::Unknown as u8)
 }
 
 /// Whether what was read of a request is one although nothing answered it.
@@ -499,14 +465,14 @@ fn response_head_end<H: Host>(connection: &mut Connection, work: &mut Work, host
 /// Whether a response ends HTTP on its connection.
 #[inline(always)]
 pub(crate) fn is_tunnel(method: u8, status: u16) -> bool {
-    status == 101 || (method == MethodClass::Connect as u8 && status < 300)
+    status == 101 || (method == Method::Connect as u8 && status < 300)
 }
 
 /// Whether a response has no body, by its request's method, its status or its length.
 #[inline(always)]
 pub(crate) fn is_bodiless(direction: &Direction, method: u8) -> bool {
     let framed = direction.bits & (bits::CHUNKED | bits::HAS_LENGTH);
-    method == MethodClass::Head as u8
+    method == Method::Head as u8
         || direction.status == 204
         || direction.status == 304
         || (framed == bits::HAS_LENGTH && direction.remaining == 0)
@@ -531,12 +497,12 @@ pub(crate) fn frame(connection: &mut Connection, work: &mut Work, method: u8) {
 #[inline(always)]
 fn front_method<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> u8 {
     if connection.waiting() == 0 {
-        return MethodClass::Unknown as u8;
+        return Method::Unknown as u8;
     }
     if crate::finish::front(connection, work, host) {
         return work.request.method;
     }
-    MethodClass::Unknown as u8
+    Method::Unknown as u8
 }
 
 /// Out of step: a call that begins like a head brings the direction back.

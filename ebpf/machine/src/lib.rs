@@ -29,8 +29,8 @@ mod whole;
 mod window;
 
 pub use connection::{
-    Connection, DIRECTIONS, Direction, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Request,
-    bits, request_flag,
+    Connection, DIRECTIONS, Direction, NO_SLOT, Phase, REQUEST, RESPONSE, Request, bits,
+    request_flag,
 };
 pub use finish::{Close, close_step, finish_all};
 pub use host::{Ended, Host};

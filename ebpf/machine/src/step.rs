@@ -8,10 +8,9 @@ use crate::{
     whole::{self, Whole},
 };
 
-/// Steps one call may take where the kernel has no loop helper (before 5.17) and the verifier walks every
-/// one of them. A kilobyte of head takes about 60, a chunk about 10; what needs more gives up its
-/// separation by name.
-pub const MAX_STEPS: u32 = 128;
+/// Steps one call may take where the kernel has no loop helper (before 5.17), and the verifier walks every
+/// round of the loop that takes them, if not the steps themselves.
+pub const MAX_STEPS: u32 = 4096;
 
 /// Steps one call may take elsewhere: it bounds the time that a hook may add to a call.
 pub const MAX_STEPS_LOOPED: u32 = 8192;

@@ -2,12 +2,13 @@
 //! steps. In: a filled window before a message. Out: the same state as after the steps, or no change at
 //! all where anything is out of the ordinary, which the steps then look at.
 
+use kerntally_abi::Method;
+
 use crate::{
-    Connection, Host, MethodClass, NO_SLOT, Phase, REQUEST, RESPONSE, Window, Work, bits, body,
-    finish,
+    Connection, Host, NO_SLOT, Phase, REQUEST, RESPONSE, Window, Work, bits, body, finish,
     head::{
         self, CHUNKED_VALUE, CONTENT, ENCODING, HTTP_1, HTTP_1_MASK, LENGTH, STATUS_BYTES,
-        TRANSFER, body_phase, classify,
+        TRANSFER, body_phase,
     },
     request_flag,
     step::{self, todo},
@@ -161,7 +162,8 @@ fn request<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
     let direction = &mut connection.directions[REQUEST];
     direction.time_ns = work.now_ns;
     direction.method_len = method_len as u8;
-    direction.method = classify(reversed(first, method_len), method_len as u8) as u8;
+    let method = Method::of(reversed(first, method_len), method_len as u8);
+    direction.method = host.masked(u32::from(method as u8), 15) as u8;
     direction.bits = direction.bits & bits::POSITIONED | bits::RECOGNISED | work.whole.bits;
     direction.status = u16::from(minor - b'0');
     direction.head_len = end as u16;
@@ -201,7 +203,7 @@ fn response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H)
         && (2..=9).contains(&hundreds)
         && tens <= 9
         && units <= 9
-        && method != MethodClass::Connect as u8;
+        && method != Method::Connect as u8;
     if !ordinary {
         return false;
     }

@@ -11,8 +11,8 @@ use kerntally_machine::{Connection, Ended, NO_SLOT, Request, request_flag};
 use crate::{
     counters,
     kernel::{self, bounded, layout},
-    maps::{HEADS, RING, Scratch},
-    process,
+    maps::{HEADS, RING, SCRATCH, Scratch},
+    process, tally,
 };
 
 /// `BPF_RB_NO_WAKEUP`, `BPF_RB_FORCE_WAKEUP`, `BPF_RB_AVAIL_DATA` (`include/uapi/linux/bpf.h`)
@@ -23,13 +23,14 @@ const AVAILABLE: u64 = 0;
 /// Largest kept head, in the form the verifier can follow.
 const KEPT_MASK: u32 = HEAD_BYTES as u32 - 1;
 
-/// Hands over one exchange, or counts that the ring had no room.
+/// Hands over one exchange; where the ring has no room, it goes to the fallback tally.
 ///
 /// The record is put together in scratch memory and copied to the ring in one piece: a reservation would
 /// need a constant size (before 5.19), and a branch for each.
 #[inline(always)]
 pub fn exchange(
     socket: u64,
+    program: u32,
     scratch: *mut Scratch,
     connection: &Connection,
     request: &Request,
@@ -46,7 +47,21 @@ pub fn exchange(
     barrier();
     fill(record, socket, connection, request, ended);
     barrier();
-    let kept = record.header.tail_len;
+    hand_over(u64::from(program));
+}
+
+/// Hands over the record in the scratch memory of the program with this number: a global function, which the
+/// verifier looks at once and on its own.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hand_over(program: u64) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(program as u32) else {
+        return 0;
+    };
+    // SAFETY: the scratch memory is the calling program's own on this CPU.
+    let record = unsafe { &raw mut (*scratch).record };
+    // SAFETY: as above.
+    let (kept, role) = unsafe { ((*record).header.tail_len, (*record).role) };
     let ring = (&raw const RING).cast_mut().cast();
     let size = size_of::<ExchangeRecord>() as u64 + u64::from(bounded(kept, KEPT_MASK));
     // SAFETY: `RING` is a ring buffer map; record and head lie one behind the other and are longer than
@@ -55,19 +70,22 @@ pub fn exchange(
         let waiting = generated::bpf_ringbuf_query(ring, AVAILABLE);
         let crossed = waiting >= RING_WAKE_BYTES && waiting < RING_WAKE_BYTES + size;
         let wake = if crossed { FORCE_WAKEUP } else { NO_WAKEUP };
-        generated::bpf_ringbuf_output(ring, (&raw mut *record).cast(), size, wake)
+        generated::bpf_ringbuf_output(ring, record.cast(), size, wake)
     };
     let first = if failed == 0 {
         Counter::EmittedServer
+    } else if tally::add(scratch) {
+        Counter::FallbackServer
     } else {
         Counter::RingFullServer
     };
-    barrier();
     // The client's counter follows the server's.
-    counters::add_at(first as u32 + u32::from(connection.role), 1);
+    counters::add_at(first as u32 + u32::from(role), 1);
+    1
 }
 
 const _: () = assert!(Counter::EmittedClient as u32 == Counter::EmittedServer as u32 + 1);
+const _: () = assert!(Counter::FallbackClient as u32 == Counter::FallbackServer as u32 + 1);
 const _: () = assert!(Counter::RingFullClient as u32 == Counter::RingFullServer as u32 + 1);
 const _: () = assert!(role::SERVER == 0 && role::CLIENT == 1);
 
@@ -141,6 +159,7 @@ fn fill(
     } else {
         request.method_len
     };
+    record.method = request.method;
     barrier();
     ends(record, connection.family, socket);
 }

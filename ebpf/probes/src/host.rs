@@ -66,10 +66,6 @@ impl Kernel {
 }
 
 impl Host for Kernel {
-    /// The verifier of these kernels walks every one of them.
-    #[cfg(not(feature = "modern"))]
-    const WAITING: u32 = 16;
-
     #[cfg(not(feature = "modern"))]
     const WHOLE_HEADS: bool = false;
 
@@ -229,7 +225,14 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn emit(&mut self, connection: &Connection, request: &Request, ended: &Ended) {
-        emit::exchange(self.socket, self.scratch, connection, request, ended);
+        emit::exchange(
+            self.socket,
+            self.program,
+            self.scratch,
+            connection,
+            request,
+            ended,
+        );
     }
 
     #[inline(always)]

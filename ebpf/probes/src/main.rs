@@ -18,6 +18,7 @@ mod maps;
 mod negative;
 mod observe;
 mod process;
+mod tally;
 
 /// The kernel lets only programs under a GPL-compatible licence use its tracing helpers.
 #[unsafe(no_mangle)]

@@ -5,11 +5,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
 };
 use kerntally_abi::{
-    CELLS, Control, ExchangeRecord, FilterKey,
+    CELLS, Control, ExchangeRecord, FilterKey, TallyKey, TallyValue,
     limits::{
-        CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED, FILTER_ENTRIES,
+        CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED, FILTER_ENTRIES, FILTER_ENTRIES_PREALLOCATED,
         HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES, PIPELINED_REQUESTS, PROCESSES as PROCESS_LIMIT,
-        RING_BYTES,
+        RING_BYTES, TALLY_KEYS,
     },
 };
 use kerntally_machine::{Connection, Request, Work};
@@ -26,7 +26,12 @@ const ON_DEMAND: u32 = 0;
 const CONNECTION_ENTRIES: u32 = CONNECTION_LIMIT;
 #[cfg(not(feature = "modern"))]
 const CONNECTION_ENTRIES: u32 = CONNECTIONS_PREALLOCATED;
+#[cfg(feature = "modern")]
+const FILTER_LIMIT: u32 = FILTER_ENTRIES;
+#[cfg(not(feature = "modern"))]
+const FILTER_LIMIT: u32 = FILTER_ENTRIES_PREALLOCATED;
 const _: u32 = CONNECTION_LIMIT + CONNECTIONS_PREALLOCATED;
+const _: u32 = FILTER_ENTRIES + FILTER_ENTRIES_PREALLOCATED;
 
 /// One slot of the head pool.
 #[repr(C)]
@@ -48,6 +53,8 @@ pub struct Scratch {
     pub fresh: Connection,
     /// The caller's buffer.
     pub buffer: Buffer,
+    /// Key of the fallback tally being looked up.
+    pub tally: TallyKey,
     /// A record being put together, and behind it
     pub record: ExchangeRecord,
     /// the kept start of its head.
@@ -148,7 +155,12 @@ pub static PROCESSES: LruHashMap<u32, Process> = LruHashMap::with_max_entries(PR
 
 /// Decisions of the agent, see [`kerntally_abi::decision`].
 #[map]
-pub static FILTER: HashMap<FilterKey, u32> = HashMap::with_max_entries(FILTER_ENTRIES, ON_DEMAND);
+pub static FILTER: HashMap<FilterKey, u32> = HashMap::with_max_entries(FILTER_LIMIT, ON_DEMAND);
+
+/// The fallback tally, see [`crate::tally`]; the agent reads it at each collection.
+#[map]
+pub static TALLY: HashMap<TallyKey, TallyValue> =
+    HashMap::with_max_entries(TALLY_KEYS + 2, ON_DEMAND);
 
 /// Unix sockets in [`CONNECTIONS`], which no close hook may ever see, with their inode numbers.
 #[map]

@@ -148,7 +148,8 @@ impl Sample {
             end: self.end as u8,
             version_minor: 1,
             method_len: 3,
-            reserved: [0; 3],
+            method: 0,
+            reserved: [0; 2],
             local_addr: [0; 16],
             remote_addr: [0; 16],
         }

@@ -139,7 +139,7 @@ mod tests {
             vec!["explode"],
             vec!["run", "--export", "kafka"],
             vec!["run", "--export", "none,otlp"],
-            vec!["run", "--export", "prometheus"],
+            vec!["run", "--export", "none,prometheus"],
             vec!["run", "--interval", "often"],
             vec!["run", "--set", "hooks.backend=magic"],
             vec!["probes", "enable"],

@@ -120,8 +120,14 @@ impl Legacy {
             "http.server.request.duration"
         };
         let family = family(&name, &words);
+        let unit = unit(&words, family);
+        if !["s", "ms"].contains(&unit) {
+            return Err(format!(
+                "`{given}` is in {unit}; views are in seconds or milliseconds"
+            ));
+        }
         Ok(Self {
-            unit: unit(&words, family),
+            unit,
             name,
             instrument,
             family,
@@ -138,7 +144,7 @@ impl Legacy {
         Ok(Self {
             family: family(&name, &words),
             name,
-            unit: "{request}",
+            unit: "",
             instrument: "http.server.active_requests",
         })
     }
@@ -227,13 +233,13 @@ impl Legacy {
         let mut view = json!({
             "match": { "instrument": self.instrument },
             "name": self.name,
-            "unit": self.unit,
             "attributes": { "drop": drop, "rename": rename },
         });
         if let Some(service) = service {
             view["match"]["service"] = service.into();
         }
         if !self.is_level() {
+            view["unit"] = self.unit.into();
             // Dashboards of that time ask for `_bucket` and `le`.
             view["aggregation"] = "explicit".into();
         }
@@ -246,8 +252,6 @@ impl Legacy {
         let word = match self.unit {
             "s" => "seconds",
             "ms" => "milliseconds",
-            "us" => "microseconds",
-            "ns" => "nanoseconds",
             _ => "",
         };
         let has_word = words(&self.name).iter().any(|last| last == word);
@@ -387,12 +391,6 @@ mod tests {
                 Family::OldConvention,
             ),
             ("http.client.duration", client, "ms", Family::OldConvention),
-            (
-                "http_client_request_duration_us",
-                client,
-                "us",
-                Family::OldConvention,
-            ),
             ("httpRequestDurationMs", server, "ms", Family::Prometheus),
             ("request-latency-seconds", server, "s", Family::Prometheus),
             (
@@ -404,7 +402,7 @@ mod tests {
             (
                 "http_requests_in_flight",
                 "http.server.active_requests",
-                "{request}",
+                "",
                 Family::Prometheus,
             ),
         ] {
@@ -430,6 +428,7 @@ mod tests {
             ("go_gc_duration_seconds", "HTTP"),
             ("http_client_active_requests", "clients"),
             ("http_errors", "durations"),
+            ("http_client_request_duration_us", "in us"),
             ("", "name of a metric"),
             ("a b", "name of a metric"),
             ("9http_request_duration", "name of a metric"),

@@ -52,12 +52,12 @@ fn a_collector_writes_what_it_was_sent() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _within = runtime.enter();
-    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf, Protocol::HttpJson] {
         let directory = tempfile::tempdir().unwrap();
         let collector = Collector::start(&program, directory.path()).unwrap();
         let address = match protocol {
             Protocol::Grpc => &collector.grpc,
-            Protocol::HttpProtobuf => &collector.http,
+            Protocol::HttpProtobuf | Protocol::HttpJson => &collector.http,
         };
         let exporter = exporter(&format!("http://{address}"), EndpointKind::Base, protocol);
         // Small requests: what is split must arrive whole.

@@ -38,17 +38,16 @@ fn log(pressure: &Pressure) {
         allowed,
     } = pressure;
     let key = limit.key();
-    match limit.workload() {
-        Some(workload) => {
-            let service = &workload.name;
-            tracing::warn!(
-                service,
-                "{used} of {allowed}: {key} is nearly reached; what is beyond goes to one overflow series or `_OTHER`"
-            );
-        }
-        None => tracing::warn!(
+    if let Some(workload) = limit.workload() {
+        let service = &workload.name;
+        tracing::warn!(
+            service,
+            "{used} of {allowed}: {key} is nearly reached; what is beyond goes to one overflow series or `_OTHER`"
+        );
+    } else {
+        tracing::warn!(
             "{used} of {allowed}: {key} is nearly reached; what is beyond loses detail, not counts"
-        ),
+        );
     }
 }
 

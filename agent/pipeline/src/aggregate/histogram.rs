@@ -2,6 +2,7 @@
 
 use kerntally_model::ExponentialHistogram;
 
+use super::counts::Counts;
 use super::mapping::{self, MAX_SCALE};
 use super::unit::{Part, Summary, Unit};
 
@@ -22,7 +23,7 @@ pub struct Histogram {
     start: i32,
     /// Buckets to make room for at first.
     room: u8,
-    buckets: Vec<u64>,
+    buckets: Counts,
 }
 
 impl Histogram {
@@ -34,7 +35,7 @@ impl Histogram {
             return;
         }
         let slot = self.slot(mapping::index(unit.of(nanoseconds)), 0);
-        self.buckets[slot] += 1;
+        self.buckets.increment(slot);
     }
 
     /// Takes in durations that were counted elsewhere. In seconds their buckets are unions of finer ones, so that
@@ -49,21 +50,7 @@ impl Histogram {
                     self.slot(mapping::index(part.representative(index, unit)), 0)
                 }
             };
-            self.buckets[slot] = self.buckets[slot].saturating_add(count);
-        }
-    }
-
-    /// The histogram as a part of another one of the same unit.
-    pub fn as_part(&self) -> Part<'_> {
-        let (min_ns, max_ns) = self.summary.extremes_ns();
-        Part {
-            scale: self.scale(),
-            offset: self.start,
-            counts: &self.buckets,
-            count: self.summary.count,
-            sum_ns: self.summary.sum_ns,
-            min_ns,
-            max_ns,
+            self.buckets.add(slot, count);
         }
     }
 
@@ -79,8 +66,8 @@ impl Histogram {
         if rank <= seen {
             return (rank > 0).then_some(0);
         }
-        for (index, count) in (self.start..).zip(&self.buckets) {
-            seen += u128::from(*count);
+        for (index, count) in (self.start..).zip(self.buckets.iter()) {
+            seen += u128::from(count);
             if rank <= seen {
                 return Some(unit.to_ns(mapping::lower_bound(index + 1, self.scale())));
             }
@@ -107,7 +94,7 @@ impl Histogram {
             scale: self.scale(),
             zero_count: self.zero_count,
             offset: self.start,
-            buckets: self.buckets.clone(),
+            buckets: self.buckets.iter().collect(),
         }
     }
 
@@ -134,7 +121,7 @@ impl Histogram {
         let index_here = index >> (self.shift - coarser);
         if self.buckets.is_empty() {
             self.start = index_here;
-            self.grow(1);
+            self.extend_to(1, 0);
             return 0;
         }
         let position = i64::from(index_here) - i64::from(self.start);
@@ -152,20 +139,15 @@ impl Histogram {
             (low, high) = self.range_with(index >> (self.shift - coarser));
         }
         let front = self.start.abs_diff(low) as usize;
-        self.grow(high.abs_diff(low) as usize + 1);
-        self.buckets.rotate_right(front);
+        self.extend_to(high.abs_diff(low) as usize + 1, front);
         self.start = low;
         (index >> (self.shift - coarser)).abs_diff(low) as usize
     }
 
     /// Doubling, but never beyond what can be used.
-    fn grow(&mut self, len: usize) {
-        if len > self.buckets.capacity() {
-            let room = (len * 2).max(usize::from(self.room));
-            let room = room.clamp(8, MAX_BUCKETS);
-            self.buckets.reserve_exact(room - self.buckets.len());
-        }
-        self.buckets.resize(len, 0);
+    fn extend_to(&mut self, len: usize, front: usize) {
+        let room = (len * 2).max(usize::from(self.room)).clamp(8, MAX_BUCKETS);
+        self.buckets.extend(len, front, room);
     }
 
     /// First and last index that the buckets have to span to hold this one too.
@@ -181,16 +163,9 @@ impl Histogram {
 
     /// One scale down: buckets `2i` and `2i + 1` become bucket `i`, which loses nothing.
     fn merge_neighbours(&mut self) {
-        let start = self.start >> 1;
         // An odd first bucket is the upper half of its union.
-        let odd = usize::from(self.start & 1 == 1);
-        for position in 0..self.buckets.len() {
-            let count = std::mem::take(&mut self.buckets[position]);
-            self.buckets[usize::midpoint(position, odd)] += count;
-        }
-        self.buckets
-            .truncate((self.buckets.len() + odd).div_ceil(2));
-        self.start = start;
+        self.buckets.merge_neighbours(self.start & 1 == 1);
+        self.start >>= 1;
         self.shift += 1;
     }
 }
@@ -213,6 +188,23 @@ mod tests {
 
     fn histogram(values: &[u64]) -> ExponentialHistogram {
         recorded(values).to_model(Unit::Seconds)
+    }
+
+    fn counts(histogram: &Histogram) -> Vec<u64> {
+        histogram.buckets.iter().collect()
+    }
+
+    fn as_part<'a>(histogram: &Histogram, counts: &'a [u64]) -> Part<'a> {
+        let (min_ns, max_ns) = histogram.summary.extremes_ns();
+        Part {
+            scale: histogram.scale(),
+            offset: histogram.start,
+            counts,
+            count: histogram.count(),
+            sum_ns: histogram.summary.sum_ns,
+            min_ns,
+            max_ns,
+        }
     }
 
     fn values() -> impl Strategy<Value = Vec<u64>> {
@@ -340,7 +332,7 @@ mod tests {
             for _ in 0..coarser.saturating_sub(part.shift) {
                 part.merge_neighbours();
             }
-            merged.merge(&part.as_part(), Unit::Seconds);
+            merged.merge(&as_part(&part, &counts(&part)), Unit::Seconds);
             let all: Vec<u64> = mine.iter().chain(&theirs).copied().collect();
             let mut expected = recorded(&all);
             let has_buckets = theirs.iter().any(|value| *value > 0);
@@ -359,7 +351,8 @@ mod tests {
             for value in &mine {
                 merged.record(*value, Unit::Milliseconds);
             }
-            merged.merge(&recorded(&theirs).as_part(), Unit::Milliseconds);
+            let part = recorded(&theirs);
+            merged.merge(&as_part(&part, &counts(&part)), Unit::Milliseconds);
             let found = merged.to_model(Unit::Milliseconds);
             prop_assert_eq!(found.count, (mine.len() + theirs.len()) as u64);
             prop_assert_eq!(found.count, found.zero_count + found.buckets.iter().sum::<u64>());

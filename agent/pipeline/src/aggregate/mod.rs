@@ -3,6 +3,7 @@
 mod account;
 mod attributes;
 mod collect;
+mod counts;
 mod explicit;
 mod histogram;
 mod limits;

@@ -1,5 +1,6 @@
 //! From a snapshot to OTLP requests: one resource a workload, split by points below a size.
 
+mod json;
 mod packing;
 mod point;
 
@@ -18,6 +19,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 use crate::{ExportMetricsServiceRequest, VERSION, resource::ResourceTemplate, semconv};
+pub(crate) use json::json;
 use packing::Packing;
 use point::Kind;
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::ExportMetricsServiceRequest;
+use crate::{ExportMetricsServiceRequest, encode::json};
 
 /// A file that would grow past this is put aside first.
 pub const ROTATE_BYTES: u64 = 100 * 1024 * 1024;
@@ -138,7 +138,7 @@ impl FileSink {
     }
 
     fn append_one(&mut self, request: &ExportMetricsServiceRequest) -> Result<(), FileError> {
-        let mut line = serde_json::to_vec(request).map_err(|source| FileError::Json { source })?;
+        let mut line = json(request).map_err(|source| FileError::Json { source })?;
         line.push(b'\n');
         if self.is_stdout() {
             let mut out = io::stdout().lock();

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use super::{FileError, FileSink};
 use crate::{
     ExportMetricsServiceRequest,
-    encode::{Encoder, MAX_REQUEST_BYTES, points_in},
+    encode::{Encoder, MAX_REQUEST_BYTES, json, points_in},
     fixture::{snapshot, template},
 };
 
@@ -34,7 +34,7 @@ fn appends_lines_that_read_back_as_what_was_encoded() {
 fn rotates_before_the_limit_and_keeps_three() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("out.jsonl");
-    let line = serde_json::to_vec(&requests()[0]).unwrap().len() as u64 + 1;
+    let line = json(&requests()[0]).unwrap().len() as u64 + 1;
     let mut sink = FileSink::with_limit(&path, 2 * line).unwrap();
     for _ in 0..11 {
         sink.append(&requests()).unwrap();

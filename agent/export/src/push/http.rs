@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     ExportMetricsServiceRequest,
-    encode::Payload,
+    encode::{self, Payload},
     endpoint::{Compression, Endpoint, OtlpSettings, Protocol},
 };
 
@@ -245,7 +245,7 @@ fn json(protobuf: &Bytes) -> Result<Bytes, Refusal> {
     };
     let request = ExportMetricsServiceRequest::decode(protobuf.clone())
         .map_err(|error| refused(error.to_string()))?;
-    let json = serde_json::to_vec(&request).map_err(|error| refused(error.to_string()))?;
+    let json = encode::json(&request).map_err(|error| refused(error.to_string()))?;
     Ok(json.into())
 }
 

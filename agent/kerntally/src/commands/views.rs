@@ -127,8 +127,8 @@ impl Legacy {
             ));
         }
         Ok(Self {
-            unit,
             name,
+            unit,
             instrument,
             family,
         })

@@ -16,6 +16,9 @@ pub(crate) use change::Change;
 /// Series that are told apart; further ones are counted as one.
 const SERIES: usize = 1_000_000;
 
+/// Times between points are told apart by so many nanoseconds.
+const STEP: u64 = 100_000_000;
+
 /// Custom metrics that a back end makes of one distribution: count, sum, min, max and average.
 const OF_A_DISTRIBUTION: u64 = 5;
 
@@ -241,7 +244,7 @@ impl Pushes {
         if let Some(known) = self.series.get_mut(&key) {
             let gap = series.time.saturating_sub(known.time);
             // Rounded, so that many points make few entries.
-            let rounded = gap / 100_000_000 * 100_000_000;
+            let rounded = gap.saturating_add(STEP / 2) / STEP * STEP;
             if rounded > 0 {
                 *self.gaps.entry(rounded).or_default() += 1;
             }

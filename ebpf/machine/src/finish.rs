@@ -271,8 +271,9 @@ fn drop_front<H: Host>(connection: &mut Connection, sequence: u32, host: &mut H)
 #[inline(always)]
 fn finish<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let previous = work.todo & todo::FINISH_PREVIOUS != 0;
-    let closing = work.todo & todo::CLOSE != 0;
     let meeting = work.todo & todo::MEET != 0;
+    // A request that the close itself pushes may still end one before it, or meet its response.
+    let closing = work.todo & todo::CLOSE != 0 && !previous && !meeting;
     work.todo &= !(todo::FINISH | todo::FINISH_PREVIOUS | todo::MEET);
     let direction = &connection.directions[RESPONSE];
     if !closing {
@@ -499,6 +500,8 @@ pub fn finish_all<H: Host>(
     work.close_reason = close.reason as u8;
     // No call: what scratch memory says of the last one is of another socket.
     work.settled = 1;
+    // Where a half-read head stands: only what came after its newest byte can be its response.
+    work.start_position = connection.directions[REQUEST].position.wrapping_sub(1);
     work.todo = if connection.given_up != 0 {
         todo::DESYNCHRONISE
     } else if head::is_request(&connection.directions[REQUEST]) {

@@ -368,7 +368,7 @@ fn scene(shapes: std::ops::Range<usize>) -> impl Strategy<Value = Scene> {
                 // What follows the head of an early response is taken for its body, as the method is not known:
                 // in a pipeline it may be the next response.
                 shapes.iter_mut().for_each(Shape::without_head_method);
-            shapes.iter_mut().for_each(Shape::honest);
+                shapes.iter_mut().for_each(Shape::honest);
             }
             Scene {
                 role: if client { role::CLIENT } else { role::SERVER },

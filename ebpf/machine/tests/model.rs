@@ -117,9 +117,8 @@ fn conversation(first: usize, disturbed: bool) -> impl Strategy<Value = Conversa
     let shapes = prop::collection::vec(shape(), 1..6);
     (shapes, any::<bool>(), telling()).prop_map(move |(mut shapes, server, mut telling)| {
         // Who has lost the thread within a pipeline cannot know how many requests went by.
-        let disturbed = disturbed
-            || telling.cut_at.is_some()
-            || matches!(telling.patience, Patience::Line);
+        let disturbed =
+            disturbed || telling.cut_at.is_some() || matches!(telling.patience, Patience::Line);
         telling.lockstep |= disturbed;
         if disturbed {
             shapes.iter_mut().for_each(Shape::honest);

@@ -501,6 +501,8 @@ pub fn finish_all<H: Host>(
     work.close_reason = close.reason as u8;
     // No call: what scratch memory says of the last one is of another socket.
     work.settled = 1;
+    // Where a half-read head stands: only what came after its newest byte can be its response.
+    work.start_position = connection.directions[REQUEST].position.wrapping_sub(1);
     work.todo = if connection.given_up != 0 {
         todo::DESYNCHRONISE
     } else if head::is_request(&connection.directions[REQUEST]) {

@@ -30,8 +30,9 @@ mod tests {
             sample.send(&mut pipeline, at(1));
             pipeline.collect(at(2));
             sample.send(&mut pipeline, set(3, by));
-            let snapshot = pipeline.collect(set(4, by)).snapshot;
-            let points = server_points(&snapshot);
+            let collection = pipeline.collect(set(4, by));
+            let snapshot = collection.snapshot();
+            let points = server_points(snapshot);
             assert_eq!(points.len(), 1, "set by {by}");
             let PointValue::Exponential(histogram) = &points[0].1.value else {
                 panic!("the series has ended, set by {by}");
@@ -51,8 +52,9 @@ mod tests {
         // A series from before the step, and one that begins after it.
         Sample::server("/after", 200).send(&mut pipeline, set(3, back));
         for second in [4, 5] {
-            let snapshot = pipeline.collect(set(second, back)).snapshot;
-            for (_, point) in server_points(&snapshot) {
+            let collection = pipeline.collect(set(second, back));
+            let snapshot = collection.snapshot();
+            for (_, point) in server_points(snapshot) {
                 assert!(
                     point.start_unix_ns <= point.time_unix_ns,
                     "from {} to {}",

@@ -92,8 +92,9 @@ const EIGHTHS: [f64; 8] = [
 /// Computed once, by the compiler: the BPF target has no floating point.
 #[expect(
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
-    reason = "positive and below 2^43"
+    reason = "indices below 256, and bounds that are positive and below 2^43"
 )]
 const fn bounds() -> [u64; TALLY_BUCKETS] {
     let mut bounds = [u64::MAX; TALLY_BUCKETS];

@@ -214,9 +214,9 @@ pub fn on_data<H: Host>(
     host.barrier();
     account_position(connection, side, work, host);
     host.barrier();
-    if !passes_unread(connection, side, work, host)
-        && !(H::WHOLE_HEADS && whole::take(connection, side, work, host))
-    {
+    let done = passes_unread(connection, side, work, host)
+        || (H::WHOLE_HEADS && whole::take(connection, side, work, host));
+    if !done {
         run(connection, side, work, host);
     }
     // A response that was handed over may be at work elsewhere, and has all its bytes.

@@ -688,7 +688,9 @@ proptest! {
     ) {
         // Clients are the next test's.
         let mut conversations = conversations;
-        conversations.iter_mut().for_each(|one| one.role = role::SERVER);
+        for one in &mut conversations {
+            one.role = role::SERVER;
+        }
         run(&conversations, &mix, usize::MAX, Some(off_at)).map_err(TestCaseError::fail)?;
     }
 

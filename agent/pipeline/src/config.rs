@@ -42,6 +42,16 @@ pub struct Config {
     pub resource_allow: Vec<String>,
 }
 
+impl Config {
+    /// Whether `http.server.active_requests` is emitted for any service.
+    pub fn emits_active(&self) -> bool {
+        let of_services = self.services.iter().filter_map(|rule| rule.allow.as_ref());
+        std::iter::once(&self.attributes)
+            .chain(of_services)
+            .any(|lists| lists.active.is_some())
+    }
+}
+
 /// Who is watched. Within a selector all keys hold, between selectors any.
 #[derive(Clone, Debug)]
 pub struct Discovery {

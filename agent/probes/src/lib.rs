@@ -8,6 +8,7 @@ mod heap;
 mod kernel_run;
 mod layout;
 mod object;
+mod open;
 mod options;
 mod programs;
 mod record;
@@ -16,6 +17,7 @@ mod tally;
 
 pub use error::LoadError;
 pub use heap::return_free_memory;
+pub use open::OpenRequests;
 pub use options::{Backend, BackendChoice, Options};
 pub use record::{ExchangeView, ProcessView, Record};
 pub use session::{BackendReport, CounterValues, Decision, ProgramStat, Session, survey};

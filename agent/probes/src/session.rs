@@ -14,6 +14,7 @@ use kerntally_machine::{Connection, Request};
 
 use crate::{
     LoadError, btf, kernel_run, layout, object,
+    open::{self, OpenRequests},
     options::{Backend, BackendChoice, Options},
     programs::{self, Link},
     record::{self, Record},
@@ -245,6 +246,31 @@ impl Session {
             open[usize::from(role::SERVER)],
             open[usize::from(role::CLIENT)],
         ))
+    }
+
+    /// Requests that servers have not answered yet, by walking the connection table.
+    pub fn open_requests(&self) -> Result<Vec<OpenRequests>, LoadError> {
+        let connections: HashMap<_, u64, Plain<Connection>> =
+            HashMap::try_from(self.map("CONNECTIONS")?)
+                .map_err(|error| operation("open the connection table", error))?;
+        let stored: HashMap<_, [u64; 2], Plain<Request>> =
+            HashMap::try_from(self.map("PIPELINED")?)
+                .map_err(|error| operation("open the stored requests", error))?;
+        let mut open = open::Counts::default();
+        // An entry that goes away under the walk is no error.
+        for (socket, Plain(connection)) in connections.iter().filter_map(Result::ok) {
+            open.add(&connection, |sequence| {
+                let key = [socket, u64::from(sequence)];
+                stored.get(&key, 0).ok().map(|Plain(request)| request)
+            });
+        }
+        let processes: HashMap<_, u32, [u64; 2]> = HashMap::try_from(self.map("PROCESSES")?)
+            .map_err(|error| operation("open the processes", error))?;
+        Ok(open.finish(|tgid| {
+            processes
+                .get(&tgid, 0)
+                .map_or(0, |[start_ns, _exit]| start_ns)
+        }))
     }
 
     /// Writes one filter decision.

@@ -197,11 +197,15 @@ pub struct Connection {
     pub in_step: u8,
     /// 1 where the socket's own byte positions can be used.
     pub positioned: u8,
+    /// The server's port, on either side; 0 on Unix sockets.
+    pub server_port: u16,
+    /// Explicit padding, zero.
+    pub padding: [u8; 6],
 }
 
 const _: () = assert!(size_of::<Direction>() == 40);
 const _: () = assert!(size_of::<Request>() == 40);
-const _: () = assert!(size_of::<Connection>() == 216);
+const _: () = assert!(size_of::<Connection>() == 224);
 
 impl Direction {
     /// A direction before its first message.
@@ -284,6 +288,8 @@ impl Connection {
         family: 0,
         in_step: 0,
         positioned: 0,
+        server_port: 0,
+        padding: [0; 6],
     };
 
     /// Requests that wait for the end of their response.

@@ -266,7 +266,8 @@ fn enter(
     side: u8,
 ) -> Option<*mut Connection> {
     let process_start_ns = process::announce(tgid);
-    if filter::excludes(call.socket, address_family, side, tgid) {
+    let server_port = filter::server_port(call.socket, address_family, side);
+    if filter::excludes(server_port, side, tgid) {
         if note(call, control, address_family, kind::EXCLUDED) {
             counters::add(Counter::ExcludedSockets, 1);
         }
@@ -284,6 +285,7 @@ fn enter(
     }
     fresh.role = side;
     fresh.family = address_family;
+    fresh.server_port = server_port;
     fresh.inode = kernel::inode(call.socket) as u32;
     fresh.filter_tgid = tgid;
     fresh.process_start_ns = process_start_ns;
@@ -343,8 +345,7 @@ fn refused(call: &Call, control: &Control, connection: &mut Connection, tgid: u3
     connection.filter_tgid = tgid;
     connection.filter_generation = control.filter_generation;
     connection.process_start_ns = process::announce(tgid);
-    if tgid != layout!(own_tgid)
-        && !filter::excludes(call.socket, connection.family, connection.role, tgid)
+    if tgid != layout!(own_tgid) && !filter::excludes(connection.server_port, connection.role, tgid)
     {
         return false;
     }

@@ -71,7 +71,7 @@ const TABLE: [Allowed; 5] = [
         default: &["http.request.method", "url.scheme"],
         opt_in: &[],
         on_demand: true,
-        is_built: false,
+        is_built: true,
     },
 ];
 

@@ -246,6 +246,9 @@ impl Agent {
     fn take_collection(&mut self) -> Collection {
         self.drain();
         self.fold();
+        if self.loaded.pipeline.emits_active() {
+            self.hooks.show_open(&mut self.pipeline, clock::now());
+        }
         let collection = self.pipeline.collect(clock::now());
         self.publish();
         if self

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use kerntally_abi::{Counter, FilterKey, TALLY_OFFSET, TALLY_SCALE, process_event};
-use kerntally_model::{ProcessKey, Time};
+use kerntally_model::{ProcessKey, Scheme, Time};
 use kerntally_pipeline::aggregate::Part;
-use kerntally_pipeline::{Outcome, Pipeline, ProcessNews, stitch};
+use kerntally_pipeline::{ActiveRequests, Outcome, Pipeline, ProcessNews, stitch};
 use kerntally_probes::{
     Backend, Decision, LoadError, Options, ProcessView, ProgramStat, Record, Session, TallyDelta,
 };
@@ -129,6 +129,31 @@ impl Hooks {
         let ended = |tgid: u32| !proc.join(tgid.to_string()).exists();
         self.session
             .tallied(ended, |delta| fold(pipeline, &delta, now));
+    }
+
+    /// Tells the pipeline which requests are open. Walks the connection table.
+    pub(crate) fn show_open(&self, pipeline: &mut Pipeline, now: Time) {
+        let open = match self.session.open_requests() {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::warn!(%error, "open requests cannot be read");
+                return;
+            }
+        };
+        let active: Vec<_> = open
+            .iter()
+            .map(|open| ActiveRequests {
+                process: ProcessKey {
+                    tgid: open.tgid,
+                    start_ns: open.process_start_ns,
+                },
+                port: open.server_port,
+                method: open.method.text(),
+                scheme: Scheme::Http,
+                count: open.count,
+            })
+            .collect();
+        pipeline.set_active(&active, now);
     }
 
     /// Ends what no hook sees the end of.

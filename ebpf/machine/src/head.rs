@@ -488,6 +488,11 @@ pub(crate) fn frame(connection: &mut Connection, work: &mut Work, method: u8) {
     } else if is_bodiless(direction, method) {
         direction.phase = Phase::Start as u8;
         work.todo |= todo::FINISH;
+    } else if direction.bits & bits::EARLY != 0 && connection.role == role::SERVER {
+        // Nobody waited for it, so its method is not known, and it may have no body in spite of its framing:
+        // the next thing that begins like a response is one.
+        direction.phase = Phase::Lost as u8;
+        work.todo |= todo::FINISH;
     } else {
         direction.phase = body_phase(direction, Phase::UntilClose);
     }

@@ -19,7 +19,7 @@ pub const HEAD_SLOTS: u32 = 2048;
 pub const CONNECTIONS: u32 = 131_072;
 
 /// Sockets in the connection table on kernels that preallocate it.
-pub const CONNECTIONS_PREALLOCATED: u32 = 30_720;
+pub const CONNECTIONS_PREALLOCATED: u32 = 28_672;
 
 /// Requests of one socket whose bookkeeping lies in its own table entry: one being answered and one more,
 /// which a hook that runs late can make look pipelined.

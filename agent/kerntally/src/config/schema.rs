@@ -219,7 +219,7 @@ section! {
         head: Size = Size::kib(1),
         /// Heads kept at one time.
         head_slots: u32 = 2048,
-        /// Sockets followed at one time; null takes 131072, or 30720 before kernel 6.1.
+        /// Sockets followed at one time; null takes 131072, or 28672 before kernel 6.1.
         connections: Option<u32> = None,
         /// Keys of the tally that takes over when the ring is full.
         tally_keys: u32 = 512,

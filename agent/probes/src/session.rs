@@ -290,12 +290,18 @@ impl Session {
         self.forget_decisions(|key| key.tgid == tgid)
     }
 
+    /// Makes sockets that were met undecided ask about the decisions that have been written since: a new
+    /// generation of the filter, with everything in it.
+    pub fn apply_decisions(&mut self) -> Result<(), LoadError> {
+        self.control.filter_generation = self.control.filter_generation.wrapping_add(1);
+        self.write_control()
+    }
+
     /// Starts a new filter generation: every socket is asked about again at its next head, by decisions
     /// that are still to be written.
     pub fn renew_filter(&mut self) -> Result<(), LoadError> {
         self.forget_decisions(|_key| true)?;
-        self.control.filter_generation = self.control.filter_generation.wrapping_add(1);
-        self.write_control()
+        self.apply_decisions()
     }
 
     fn forget_decisions(&mut self, which: impl Fn(&FilterKey) -> bool) -> Result<(), LoadError> {

@@ -212,6 +212,12 @@ impl Hooks {
                 tracing::debug!(%error, "cannot write a decision");
             }
         }
+        // Their sockets were met before there was a decision, and would not ask again.
+        if !orders.exclude.is_empty()
+            && let Err(error) = self.session.apply_decisions()
+        {
+            tracing::debug!(%error, "cannot renew the filter");
+        }
     }
 }
 

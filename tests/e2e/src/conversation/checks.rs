@@ -203,7 +203,7 @@ fn leaves_nothing(options: &RunOptions, binary: &Path, signal: Signal) -> Result
         "the agent ended with {status}"
     );
     // Maps go when the programs that used them are freed, after a grace period that a busy machine draws out.
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let left = KernelObjects::existing()?.intersection(&objects);
         if left.is_empty() {

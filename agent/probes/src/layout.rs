@@ -67,7 +67,7 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
 }
 
 /// The programs read both ends of a connection at once: `skc_addrpair` and `skc_portpair` have lain side by
-/// side, and the two IPv6 addresses too, in every kernel so far (`include/net/sock.h`).
+/// side in every kernel so far (`include/net/sock.h`).
 fn adjacent(at: &impl Fn(&'static str) -> Result<u32, BtfError>) -> Result<(), BtfError> {
     let remote = at("sock_common.skc_daddr")?;
     for (field, offset) in [

@@ -14,11 +14,16 @@ pub fn add(counter: Counter, by: u64) {
 #[inline(always)]
 pub fn add_at(id: u32, by: u64) {
     if let Some(cell) = COUNTERS.get_ptr_mut(id) {
-        // SAFETY: the pointer is into this CPU's cell of the map. A program that is preempted here by
-        // another one on the same CPU may lose an addition on kernels that preempt BPF programs, which is
-        // why the compiler is given one read-modify-write that it can make a single instruction.
-        unsafe {
-            core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) cell, in(reg) by);
-        }
+        grow(cell, by);
+    }
+}
+
+/// Adds `by` to a cell of a live map value, in one instruction that every kernel knows: another program may
+/// preempt this one on the same CPU, or add to the same cell on another.
+#[inline(always)]
+pub fn grow(cell: *mut u64, by: u64) {
+    // SAFETY: callers pass pointers into live map values.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) cell, in(reg) by);
     }
 }

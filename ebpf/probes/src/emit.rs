@@ -164,8 +164,8 @@ fn fill(
     ends(record, connection.family, socket);
 }
 
-/// Writes both ends of the connection. IPv4 addresses and ports lie within 16 bytes of each other, the two
-/// IPv6 addresses side by side: the loader has made sure.
+/// Writes both ends of the connection. IPv4 addresses and ports lie within 16 bytes of each other: the loader
+/// has made sure.
 #[inline(always)]
 fn ends(record: &mut ExchangeRecord, kind: u8, socket: u64) {
     let [addresses, ports] = if kind == family::UNIX {

@@ -33,6 +33,9 @@ const FILTER_LIMIT: u32 = FILTER_ENTRIES_PREALLOCATED;
 const _: u32 = CONNECTION_LIMIT + CONNECTIONS_PREALLOCATED;
 const _: u32 = FILTER_ENTRIES + FILTER_ENTRIES_PREALLOCATED;
 
+/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`): an entry that another CPU has made first stays.
+pub const NO_EXIST: u64 = 1;
+
 /// One slot of the head pool.
 #[repr(C)]
 pub struct HeadSlot {

@@ -11,7 +11,7 @@ use crate::{
     counters, filter,
     host::Kernel,
     kernel::{self, layout},
-    maps::{CONNECTIONS, CONTROL, SCRATCH, Scratch, UNIX_SOCKETS},
+    maps::{CONNECTIONS, CONTROL, NO_EXIST, SCRATCH, Scratch, UNIX_SOCKETS},
     negative::{self, kind},
     process,
 };
@@ -26,9 +26,6 @@ pub mod direction {
 
 /// How long after attaching a socket's first sight may still be one that was there before. Nanoseconds.
 const SETTLING_NS: u64 = 2_000_000_000;
-
-/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
-const NO_EXIST: u64 = 1;
 
 /// What a connection starts from.
 static EMPTY: Connection = Connection::EMPTY;

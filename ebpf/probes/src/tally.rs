@@ -5,8 +5,9 @@
 use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue, flag, role};
 
 use crate::{
+    counters::grow,
     kernel::bounded,
-    maps::{Scratch, TALLY},
+    maps::{NO_EXIST, Scratch, TALLY},
 };
 
 /// What a distribution starts from.
@@ -17,8 +18,6 @@ static BOUNDS_NS: [u64; TALLY_BUCKETS] = TALLY_BOUNDS_NS;
 /// Keys of the distributions that take what finds no room, by role.
 static CATCH_ALL: [TallyKey; 2] = [TallyKey::catch_all(0), TallyKey::catch_all(1)];
 
-/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`): another CPU's first one of the same kind must stay.
-const NO_EXIST: u64 = 1;
 /// First stride of the search among the bounds.
 const HALF: u32 = TALLY_BUCKETS as u32 / 2;
 const LAST: u32 = TALLY_BUCKETS as u32 - 1;
@@ -92,12 +91,4 @@ fn bucket(duration: u64) -> u32 {
         stride >>= 1;
     }
     at
-}
-
-#[inline(always)]
-fn grow(cell: *mut u64, by: u64) {
-    // SAFETY: the pointer is into a live map value; one atomic addition, known to every kernel.
-    unsafe {
-        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) cell, in(reg) by);
-    }
 }

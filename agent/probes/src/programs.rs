@@ -3,8 +3,8 @@
 use aya::{
     Btf, Ebpf,
     programs::{
-        FEntry, FExit, RawTracePoint, fentry::FEntryLinkId, fexit::FExitLinkId,
-        raw_trace_point::RawTracePointLinkId,
+        FEntry, FExit, Program, ProgramError, RawTracePoint, fentry::FEntryLinkId,
+        fexit::FExitLinkId, raw_trace_point::RawTracePointLinkId,
     },
 };
 
@@ -134,11 +134,28 @@ impl Hook {
     }
 
     /// Attaches the loaded program.
+    ///
+    /// Kernels before 5.13 attach a program of fexit or fentry once and then answer that there is no such
+    /// target (f3a95075549e, "bpf: Allow trampoline re-attach"): there it is loaded again first.
     pub(crate) fn attach(&self, ebpf: &mut Ebpf) -> Result<Link, String> {
-        let program = ebpf
-            .program_mut(self.program)
-            .ok_or_else(|| format!("program `{}` is not in the object", self.program))?;
-        let link = match self.kind {
+        match self.try_attach(ebpf) {
+            Err(error) if self.is_traced() && is_absent(&error) => {
+                self.reload(ebpf)
+                    .map_err(|error| self.explain("second load", &error))?;
+                self.try_attach(ebpf)
+            }
+            link => link,
+        }
+        .map_err(|error| self.explain("attach", &error))
+    }
+
+    const fn is_traced(&self) -> bool {
+        matches!(self.kind, Kind::Fexit | Kind::Fentry)
+    }
+
+    fn try_attach(&self, ebpf: &mut Ebpf) -> Result<Link, ProgramError> {
+        let program = self.program_mut(ebpf)?;
+        match self.kind {
             Kind::Fexit => <&mut FExit>::try_from(program)
                 .and_then(FExit::attach)
                 .map(|id| Link::Fexit(self.program, id)),
@@ -148,11 +165,31 @@ impl Hook {
             Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)
                 .and_then(|it| it.attach(self.target))
                 .map(|id| Link::RawTracepoint(self.program, id)),
-        };
-        link.map_err(|error| self.explain("attach", &error))
+        }
     }
 
-    fn explain(&self, operation: &str, error: &aya::programs::ProgramError) -> String {
+    fn reload(&self, ebpf: &mut Ebpf) -> Result<(), ProgramError> {
+        let btf = Btf::from_sys_fs()?;
+        let program = self.program_mut(ebpf)?;
+        if let Kind::Fentry = self.kind {
+            let program = <&mut FEntry>::try_from(program)?;
+            program.unload()?;
+            return program.load(self.target, &btf);
+        }
+        let program = <&mut FExit>::try_from(program)?;
+        program.unload()?;
+        program.load(self.target, &btf)
+    }
+
+    fn program_mut<'ebpf>(
+        &self,
+        ebpf: &'ebpf mut Ebpf,
+    ) -> Result<&'ebpf mut Program, ProgramError> {
+        ebpf.program_mut(self.program)
+            .ok_or(ProgramError::NotLoaded)
+    }
+
+    fn explain(&self, operation: &str, error: &ProgramError) -> String {
         let mut text = format!(
             "{operation} of `{}` at `{}`: {error}",
             self.program, self.target
@@ -165,6 +202,18 @@ impl Hook {
         }
         text
     }
+}
+
+/// Whether the kernel answered that there is no such thing.
+fn is_absent(error: &ProgramError) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::NotFound;
+        }
+        source = inner.source();
+    }
+    false
 }
 
 impl Link {

@@ -199,8 +199,12 @@ pub struct Connection {
     pub positioned: u8,
     /// The server's port, on either side; 0 on Unix sockets.
     pub server_port: u16,
+    /// Where the value of `Content-Length` began in the newest response read in one pass; 0 if it had none.
+    pub length_at: u16,
+    /// Bytes from the end of that value to the end of the head.
+    pub length_rest: u16,
     /// Explicit padding, zero.
-    pub padding: [u8; 6],
+    pub padding: [u8; 2],
 }
 
 const _: () = assert!(size_of::<Direction>() == 40);
@@ -289,7 +293,9 @@ impl Connection {
         in_step: 0,
         positioned: 0,
         server_port: 0,
-        padding: [0; 6],
+        length_at: 0,
+        length_rest: 0,
+        padding: [0; 2],
     };
 
     /// Requests that wait for the end of their response.

@@ -20,6 +20,10 @@ use crate::{
 pub const ROUNDS: u32 = 96;
 /// Digits of a `Content-Length` that are read here.
 const DIGITS: u32 = 12;
+/// Length of `Content-Length:`.
+const LENGTH_NAME: u32 = 15;
+/// The end of the last line and an empty one, the first byte lowest.
+const HEAD_END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 
 /// What one pass over a head found. It lies in memory, where the verifier forgets how it came about.
 ///
@@ -29,7 +33,7 @@ const DIGITS: u32 = 12;
 pub struct Whole {
     /// Body length.
     pub length: u64,
-    /// Next byte to look at.
+    /// Next byte to look at; then where the value of `Content-Length` ended.
     pub at: u32,
     /// Length of the request line, or status line, with its line feed; 0 before it was found.
     pub line: u32,
@@ -208,10 +212,14 @@ fn response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H)
         return false;
     }
     let status = u16::from(hundreds) * 100 + u16::from(tens) * 10 + u16::from(units);
-    read_head(work, host);
-    if work.whole.plain == 0 {
-        return false;
+    if !like_the_last(connection, work, host) {
+        read_head(work, host);
+        if work.whole.plain == 0 {
+            return false;
+        }
+        remember(connection, &work.whole);
     }
+    host.barrier();
     connection.early_position = work.opposite;
     let direction = &mut connection.directions[RESPONSE];
     direction.bits = direction.bits & bits::POSITIONED | work.whole.bits;
@@ -222,6 +230,51 @@ fn response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H)
     work.unkept = work.whole.end;
     head::frame(connection, work, method);
     true
+}
+
+/// Whether the head is laid out like the last one on this connection, as a server's mostly are: then what
+/// frames its body is known without a look at every line.
+///
+/// It is one if the only response that anybody waits for begins here, `Content-Length` stands on a line of
+/// its own where it stood, an empty line follows as far behind it as it did, and the call ends with that
+/// line or with the body of this length. An earlier empty line would make all that a part of a body, which
+/// would then have to end as exactly as this head.
+#[inline(always)]
+fn like_the_last<H: Host>(connection: &Connection, work: &mut Work, host: &H) -> bool {
+    let at = u32::from(connection.length_at);
+    if at < LENGTH_NAME + 1 || at >= work.end || connection.waiting() != 1 {
+        return false;
+    }
+    let name = at - LENGTH_NAME;
+    let there = work.window.byte(name - 1) == b'\n'
+        && lower(work.window.word(name)) == CONTENT
+        && lower(work.window.word(name + 8)) & low_bytes(7) == LENGTH;
+    if !there {
+        return false;
+    }
+    work.whole.length_at = at;
+    work.whole.plain = 0;
+    length(&work.window, &mut work.whole);
+    host.barrier();
+    let end = work.whole.at + u32::from(connection.length_rest);
+    if work.whole.plain == 0 || end > work.end || end < 4 {
+        return false;
+    }
+    let body = u64::from(work.len.wrapping_sub(end));
+    work.whole.end = end;
+    work.window.word(end - 4) as u32 == HEAD_END && (body == 0 || body == work.whole.length)
+}
+
+/// Remembers where `Content-Length` stands, for [`like_the_last`].
+#[inline(always)]
+fn remember(connection: &mut Connection, whole: &Whole) {
+    let only_length = whole.framed == 1 && whole.length_at != 0;
+    connection.length_at = if only_length {
+        whole.length_at as u16
+    } else {
+        0
+    };
+    connection.length_rest = whole.end.wrapping_sub(whole.at) as u16;
 }
 
 /// Length of the method at the start of a request, if it is one of the common ones; else 0.
@@ -373,6 +426,7 @@ fn length(window: &Window, found: &mut Whole) {
     if digits == 0 || window.byte(at) != b'\r' {
         return;
     }
+    found.at = at;
     found.length = value;
     found.bits = bits::HAS_LENGTH;
     found.plain = 1;

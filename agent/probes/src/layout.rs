@@ -62,8 +62,14 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
         iov_iovec: u32::try_from(btf.value("ITER_IOVEC")?).unwrap_or(iov::ABSENT),
         own_tgid: options.own_tgid,
         head_bytes: options.head_bytes,
+        spare_heads: u32::from(spare_heads(options.head_slots)),
         abi_version: kerntally_abi::ABI_VERSION,
     })
+}
+
+/// Whether each CPU may keep one free slot to itself: at most a sixteenth of the pool.
+fn spare_heads(slots: u32) -> bool {
+    aya::util::nr_cpus().is_ok_and(|cpus| cpus <= slots as usize / 16)
 }
 
 /// The programs read both ends of a connection at once: `skc_addrpair` and `skc_portpair` have lain side by

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, Stack},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, Stack},
 };
 use kerntally_abi::{
     CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, decision, limits,
@@ -409,8 +409,9 @@ impl Session {
         Ok(())
     }
 
-    /// Puts every slot of the head pool on its free list.
+    /// Puts every slot of the head pool on its free list, and none in the hands of a CPU.
     fn fill_pool(&mut self) -> Result<(), LoadError> {
+        self.empty_spares()?;
         let map = self
             .ebpf
             .map_mut("FREE_HEADS")
@@ -423,6 +424,21 @@ impl Session {
                 .map_err(|error| operation("fill the head pool", error))?;
         }
         Ok(())
+    }
+
+    fn empty_spares(&mut self) -> Result<(), LoadError> {
+        let map = self
+            .ebpf
+            .map_mut("SPARE_HEAD")
+            .ok_or_else(|| operation("open the spare heads", "not in the object"))?;
+        let mut spare: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(map).map_err(|error| operation("open the spare heads", error))?;
+        let cpus = aya::util::nr_cpus().map_err(|(what, error)| operation(what, error))?;
+        let none = PerCpuValues::try_from(vec![0; cpus])
+            .map_err(|error| operation("empty the spare heads", error))?;
+        spare
+            .set(0, none, 0)
+            .map_err(|error| operation("empty the spare heads", error))
     }
 
     /// Counts what is open and empties the tables; the hooks must be gone.

@@ -76,6 +76,8 @@ pub struct Layout {
     pub own_tgid: u32,
     /// Bytes of a head that are kept
     pub head_bytes: u32,
+    /// 1 if the pool of heads is so large that each CPU may keep a free slot
+    pub spare_heads: u32,
     /// Version of the contract the loader was built against
     pub abi_version: u32,
 }
@@ -96,5 +98,5 @@ pub struct Control {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 32 * 4);
+const _: () = assert!(size_of::<Layout>() == 33 * 4);
 const _: () = assert!(size_of::<Control>() == 24);

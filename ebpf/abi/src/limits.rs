@@ -15,6 +15,10 @@ pub const CARRY_BYTES: usize = 64;
 /// Slots in the head pool: requests that wait for their response at one time with their head kept.
 pub const HEAD_SLOTS: u32 = 2048;
 
+/// Exchanges that can be claimed at one moment on kernels without compare-and-swap: more than a machine has
+/// processors, mostly.
+pub const CLAIMS: u32 = 1024;
+
 /// Sockets in the connection table on kernels that allocate entries on demand (6.1 and later).
 pub const CONNECTIONS: u32 = 131_072;
 

@@ -25,8 +25,8 @@ const KEPT_MASK: u32 = HEAD_BYTES as u32 - 1;
 
 /// Hands over one exchange; where the ring has no room, it goes to the fallback tally.
 ///
-/// The record is put together in scratch memory and copied to the ring in one piece: a reservation would
-/// need a constant size (before 5.19), and a branch for each.
+/// The record is written in front of the kept head and copied to the ring with it in one piece: a reservation
+/// would need a constant size (before 5.19), and a branch for each.
 #[inline(always)]
 pub fn exchange(
     socket: u64,
@@ -36,35 +36,58 @@ pub fn exchange(
     request: &Request,
     ended: &Ended,
 ) {
-    // SAFETY: the pointer is to this program's own map value, in which the record has its own room.
-    let record = unsafe { &mut (*scratch).record };
+    let slot = u64::from(request.slot);
+    // SAFETY: the pointer is to a live map value, and nothing else uses this room at the same time.
+    let record = unsafe { &mut *place(slot, scratch) };
     record.header = RecordHeader {
         kind: kind::EXCHANGE,
-        tail_len: 0,
+        tail_len: kept(request),
     };
-    barrier();
-    copy_head(scratch, record, request);
     barrier();
     fill(record, socket, connection, request, ended);
     barrier();
-    hand_over(u64::from(program));
+    hand_over(u64::from(program), slot);
 }
 
-/// Hands over the record in the scratch memory of the program with this number: a global function, which the
-/// verifier looks at once and on its own.
+/// Where the record of a request with this slot is put together: before the head in the slot, which is the
+/// request's own, or in scratch memory, if it has none.
+#[inline(always)]
+fn place(slot: u64, scratch: *mut Scratch) -> *mut ExchangeRecord {
+    match HEADS.get_ptr_mut(slot as u32) {
+        // SAFETY: the slot is a live element of the map.
+        Some(slot) => unsafe { &raw mut (*slot).record },
+        // SAFETY: callers pass a pointer to this program's own map value.
+        None => unsafe { &raw mut (*scratch).record },
+    }
+}
+
+/// Bytes of the kept head that go with the record.
+#[inline(always)]
+fn kept(request: &Request) -> u32 {
+    if request.slot == NO_SLOT {
+        return 0;
+    }
+    let len = u32::from(request.head_len);
+    let limit = layout!(head_bytes);
+    // The whole slot is 1,024 bytes long, which the mask would turn into none.
+    let limit = if limit > KEPT_MASK { KEPT_MASK } else { limit };
+    if len > limit { limit } else { len }
+}
+
+/// Hands over the record that [`exchange`] put together for the program with this number: a global function,
+/// which the verifier looks at once and on its own.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn hand_over(program: u64) -> u64 {
+extern "C" fn hand_over(program: u64, slot: u64) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(program as u32) else {
         return 0;
     };
-    // SAFETY: the scratch memory is the calling program's own on this CPU.
-    let record = unsafe { &raw mut (*scratch).record };
-    // SAFETY: as above.
+    let record = place(slot, scratch);
+    // SAFETY: as in `exchange`.
     let (kept, role) = unsafe { ((*record).header.tail_len, (*record).role) };
     let ring = (&raw const RING).cast_mut().cast();
     let size = size_of::<ExchangeRecord>() as u64 + u64::from(bounded(kept, KEPT_MASK));
-    // SAFETY: `RING` is a ring buffer map; record and head lie one behind the other and are longer than
+    // SAFETY: `RING` is a ring buffer map; what follows the record in its map value makes it longer than
     // `size`.
     let failed = unsafe {
         let waiting = generated::bpf_ringbuf_query(ring, AVAILABLE);
@@ -74,7 +97,7 @@ extern "C" fn hand_over(program: u64) -> u64 {
     };
     let first = if failed == 0 {
         Counter::EmittedServer
-    } else if tally::add(scratch) {
+    } else if tally::add(record, scratch) {
         Counter::FallbackServer
     } else {
         Counter::RingFullServer
@@ -95,28 +118,6 @@ const _: () = assert!(role::SERVER == 0 && role::CLIENT == 1);
 fn barrier() {
     // SAFETY: no instructions.
     unsafe { core::arch::asm!("") };
-}
-
-/// Copies the kept head behind the record, and notes its length in it.
-#[inline(always)]
-fn copy_head(scratch: *mut Scratch, record: &mut ExchangeRecord, request: &Request) {
-    let limit = layout!(head_bytes);
-    let len = u32::from(request.head_len);
-    // The whole slot is 1,024 bytes long, which the mask would turn into none.
-    let limit = if limit > KEPT_MASK { KEPT_MASK } else { limit };
-    let kept = if len > limit { limit } else { len };
-    let Some(slot) = HEADS.get_ptr(u32::from(request.slot)) else {
-        return;
-    };
-    record.header.tail_len = kept;
-    // SAFETY: the slot is a live element of the map, and both it and the target are longer than the mask.
-    unsafe {
-        generated::bpf_probe_read_kernel(
-            (&raw mut (*scratch).head).cast(),
-            bounded(kept, KEPT_MASK),
-            (&raw const (*slot).head).cast(),
-        );
-    }
 }
 
 /// Writes every field of the fixed part.

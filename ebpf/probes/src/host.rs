@@ -10,9 +10,12 @@ use kerntally_machine::{Connection, Ended, Host, NO_SLOT, Request, WINDOW_BYTES,
 use crate::{
     buffer::Buffer,
     counters, emit,
-    kernel::bounded,
+    kernel::{bounded, layout},
     maps::{FREE_HEADS, HEADS, HeadSlot, PIPELINED, PipelinedKey, Scratch},
 };
+
+#[cfg(not(feature = "modern"))]
+use crate::maps::{CLAIMS, NO_EXIST};
 
 /// One hook run.
 pub struct Kernel {
@@ -130,6 +133,10 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn take_slot(&mut self) -> u16 {
+        let spare = exchange_spare(0);
+        if spare != 0 {
+            return (spare - 1) as u16;
+        }
         match FREE_HEADS.pop() {
             Ok(Some(index)) => index as u16,
             Ok(None) | Err(_) => NO_SLOT,
@@ -138,7 +145,12 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn return_slot(&mut self, slot: u16) {
-        if FREE_HEADS.push(u32::from(slot), 0).is_err() {
+        let surplus = if keeps_spare() {
+            exchange_spare(u64::from(slot) + 1)
+        } else {
+            u64::from(slot) + 1
+        };
+        if surplus != 0 && FREE_HEADS.push(surplus as u32 - 1, 0).is_err() {
             counters::add(Counter::KernelReadFailed, 1);
         }
     }
@@ -220,7 +232,7 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn claim(&mut self, connection: &mut Connection, sequence: u32) -> bool {
-        claim(&raw mut connection.answered, sequence)
+        claim(self, &raw mut connection.answered, sequence)
     }
 
     #[inline(always)]
@@ -457,9 +469,41 @@ mod repeat {
     }
 }
 
+/// Whether each CPU keeps the slot that was given back last.
+#[inline(always)]
+fn keeps_spare() -> bool {
+    cfg!(feature = "modern") && layout!(spare_heads) != 0
+}
+
+/// Puts `slot` (plus 1, or 0 for none) in the place of this CPU's spare one, which it returns. One atomic
+/// step: another program may preempt this one.
 #[cfg(feature = "modern")]
 #[inline(always)]
-fn claim(answered: *mut u32, sequence: u32) -> bool {
+fn exchange_spare(slot: u64) -> u64 {
+    if !keeps_spare() {
+        return 0;
+    }
+    let Some(spare) = crate::maps::SPARE_HEAD.get_ptr_mut(0) else {
+        return slot;
+    };
+    let mut value = slot;
+    // SAFETY: the pointer is to a live map value, aligned. The instruction needs kernel 5.12.
+    unsafe {
+        core::arch::asm!("{0} = xchg_64({1} + 0, {0})", inout(reg) value, in(reg) spare);
+    }
+    value
+}
+
+/// Kernels before 5.12 have no such instruction: no slot is spared.
+#[cfg(not(feature = "modern"))]
+#[inline(always)]
+fn exchange_spare(slot: u64) -> u64 {
+    slot
+}
+
+#[cfg(feature = "modern")]
+#[inline(always)]
+fn claim(_host: &Kernel, answered: *mut u32, sequence: u32) -> bool {
     let mut found = u64::from(sequence);
     let next = u64::from(sequence.wrapping_add(1));
     // SAFETY: the pointer is into a map value, aligned, and lives as long as this run. The target has no
@@ -475,17 +519,24 @@ fn claim(answered: *mut u32, sequence: u32) -> bool {
     found as u32 == sequence
 }
 
-/// Kernels before 5.12 have no compare-and-swap, and this object serves all before 6.1: two runs that
-/// finish one exchange within the same nanoseconds could both count it.
+/// Kernels before 5.12 have no compare-and-swap: who makes the entry for the exchange decides alone.
 #[cfg(not(feature = "modern"))]
 #[inline(always)]
-fn claim(answered: *mut u32, sequence: u32) -> bool {
-    // SAFETY: the pointer is into a map value, aligned, and lives as long as this run.
-    unsafe {
-        if core::ptr::read_volatile(answered) != sequence {
-            return false;
-        }
-        core::ptr::write_volatile(answered, sequence.wrapping_add(1));
+fn claim(host: &Kernel, answered: *mut u32, sequence: u32) -> bool {
+    let key = host.key(sequence);
+    let entered = CLAIMS.insert(&key, &0, NO_EXIST).is_ok();
+    // Not entered, and not there either: no room, and then two runs within the same nanoseconds may both win.
+    if !entered && CLAIMS.get_ptr(&key).is_some() {
+        return false;
     }
-    true
+    // SAFETY: the pointer is into a map value, aligned, and lives as long as this run.
+    let first = unsafe { core::ptr::read_volatile(answered) } == sequence;
+    if first {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(answered, sequence.wrapping_add(1)) };
+    }
+    if entered {
+        let _absent = CLAIMS.remove(&key);
+    }
+    first
 }

@@ -37,6 +37,7 @@ pub static LAYOUT: Layout = Layout {
     iov_iovec: 0,
     own_tgid: 0,
     head_bytes: 0,
+    spare_heads: 0,
     abi_version: kerntally_abi::ABI_VERSION,
 };
 

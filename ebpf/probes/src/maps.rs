@@ -39,7 +39,9 @@ pub const NO_EXIST: u64 = 1;
 /// One slot of the head pool.
 #[repr(C)]
 pub struct HeadSlot {
-    /// The kept start of a request head.
+    /// Room for the record of the exchange, which goes to the ring together with
+    pub record: ExchangeRecord,
+    /// the kept start of its request's head.
     pub head: [u8; HEAD_BYTES],
     /// The unfinished line of a head that came in pieces.
     pub carry: [u8; CARRY_BYTES],
@@ -50,6 +52,8 @@ pub struct HeadSlot {
 pub struct Scratch {
     /// The machine's state during one call.
     pub work: Work,
+    /// The record of an exchange whose head was not kept; it is followed by more than any head is long.
+    pub record: ExchangeRecord,
     /// Room to join the pieces of a head.
     pub join: [u8; 2 * HEAD_BYTES],
     /// A connection being made.
@@ -58,10 +62,6 @@ pub struct Scratch {
     pub buffer: Buffer,
     /// Key of the fallback tally being looked up.
     pub tally: TallyKey,
-    /// A record being put together, and behind it
-    pub record: ExchangeRecord,
-    /// the kept start of its head.
-    pub head: [u8; HEAD_BYTES],
 }
 
 /// Key of a stored request.
@@ -151,6 +151,17 @@ pub static HEADS: Array<HeadSlot> = Array::with_max_entries(HEAD_SLOTS, 0);
 /// Indices of the free slots of [`HEADS`], filled by the agent.
 #[map]
 pub static FREE_HEADS: Stack<u32> = Stack::with_max_entries(HEAD_SLOTS, 0);
+
+/// The slot that was given back last on this CPU, plus 1; 0 if there is none. A pool large enough keeps one
+/// for each: the list above has a lock, and its head is not in this CPU's cache.
+#[map]
+pub static SPARE_HEAD: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Exchanges that are being claimed at this moment, at most one for each program that runs.
+#[cfg(not(feature = "modern"))]
+#[map]
+pub static CLAIMS: HashMap<PipelinedKey, u8> =
+    HashMap::with_max_entries(kerntally_abi::limits::CLAIMS, 0);
 
 /// Processes already announced, by thread group.
 #[map]

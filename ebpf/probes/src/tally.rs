@@ -1,8 +1,9 @@
-//! The fallback tally: the exchange in a program's scratch memory, for which the ring had no room, is added
-//! to the distribution of its like. The agent folds in what has been added at each collection, so counts
+//! The fallback tally: an exchange for whose record the ring had no room is added to the distribution of its like. The agent folds in what has been added at each collection, so counts
 //! and sums stay exact whatever the rate.
 
-use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue, flag, role};
+use kerntally_abi::{
+    ExchangeRecord, TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue, flag, role,
+};
 
 use crate::{
     counters::grow,
@@ -22,11 +23,12 @@ static CATCH_ALL: [TallyKey; 2] = [TallyKey::catch_all(0), TallyKey::catch_all(1
 const HALF: u32 = TALLY_BUCKETS as u32 / 2;
 const LAST: u32 = TALLY_BUCKETS as u32 - 1;
 
-/// Adds the exchange in this scratch memory; false if there was no way.
+/// Adds the exchange with this record; false if there was no way. The key is put together in scratch memory.
 #[inline(always)]
-pub fn add(scratch: *mut Scratch) -> bool {
-    // SAFETY: the pointer is to a live map value, of which the program owns this CPU's.
-    let (record, key) = unsafe { (&(*scratch).record, &mut (*scratch).tally) };
+pub fn add(record: *const ExchangeRecord, scratch: *mut Scratch) -> bool {
+    // SAFETY: both pointers are to live map values: the record of an exchange that the program has claimed,
+    // and scratch memory, of which the program owns this CPU's.
+    let (record, key) = unsafe { (&*record, &mut (*scratch).tally) };
     key.process_start_ns = record.process_start_ns;
     key.tgid = record.tgid;
     key.status = record.status;

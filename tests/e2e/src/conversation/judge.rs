@@ -108,7 +108,8 @@ fn judge_one(options: &RunOptions, one: &Played, series: &[Series]) -> Outcome {
     let differences = one.count_differences(series);
     if !differences.is_empty() {
         let unseen = differences.iter().all(|what| what.contains(" 0 exported"));
-        return match one.case.blind.filter(|_| unseen) {
+        let blind = one.case.blind.filter(|_| unseen);
+        return match blind.or_else(|| first_unseen(options, one, series)) {
             Some(blind) => Outcome::Blind(blind.to_owned()),
             None => Outcome::Failed(differences.join("; ")),
         };
@@ -133,8 +134,16 @@ fn judge_one(options: &RunOptions, one: &Played, series: &[Series]) -> Outcome {
     }
 }
 
-/// Four kinds of connections older than the agent, three transports, both sides.
-const MOST_JOINED: u64 = 24;
+/// The reason, if this back end is known not to see the server's first request, and nothing else is missing.
+fn first_unseen(options: &RunOptions, one: &Played, series: &[Series]) -> Option<&'static str> {
+    let (backends, reason) = one.case.first_unseen_on?;
+    let backend = options.backend.as_deref()?;
+    let (server, client) = (one.missing("server", series), one.missing("client", series));
+    (backends.contains(&backend) && server == 1 && client == 0).then_some(reason)
+}
+
+/// Five kinds of connections older than the agent, three transports, both sides.
+const MOST_JOINED: u64 = 30;
 
 /// Attributes that nobody promised, or that do not say what was sent.
 fn strange(case: &Case, series: &Series) -> Option<String> {

@@ -43,6 +43,15 @@ impl Played {
         })
     }
 
+    /// Exchanges of this side that are not exported.
+    pub(super) fn missing(&self, side: &str, series: &[Series]) -> u64 {
+        let service = self.service(side);
+        let of_service = series.iter().filter(|series| series.service == service);
+        let exported: u64 = of_service.map(|series| series.count).sum();
+        let sent = self.sides.get(side).map_or(0, Tally::total);
+        sent.saturating_sub(exported)
+    }
+
     pub(super) fn compare(
         &self,
         series: &[Series],

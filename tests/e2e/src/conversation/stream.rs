@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{MsgFlags, MultiHeaders};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 
 /// Address family of a conversation.
@@ -332,6 +333,13 @@ impl Stream {
             RecvBy::Recvmmsg(sizes) => self.receive_by_recvmmsg(into, sizes),
             RecvBy::NonBlocking => self.receive_without_blocking(into),
         }
+    }
+
+    /// Waits for bytes without receiving, as servers with an event loop do.
+    pub(crate) fn wait_readable(&self) -> Result<()> {
+        let mut polled = [PollFd::new(&self.fd, PollFlags::IN)];
+        rustix::event::poll(&mut polled, None).context("poll")?;
+        Ok(())
     }
 
     /// One receive of whatever there is.

@@ -13,6 +13,10 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         before("opened-before-the-agent", old_server, old_client),
         before("used-before-the-agent", used_server, used_client),
+        before("receive-waits-at-attach", waiting_server, old_client).first_unseen_on(
+            &["fexit", "kprobe"],
+            "the return of a receive that was waiting when the agent attached is not seen",
+        ),
         before("joined-in-mid-upload", upload_server, upload_client),
         before("joined-in-mid-download", download_server, download_client),
     ]
@@ -35,6 +39,15 @@ fn request(peer: &mut Peer, stream: &Stream, count: usize) -> Result<()> {
 }
 
 fn old_server(peer: &mut Peer) -> Result<()> {
+    let stream = peer.listen()?.accept()?;
+    stream.wait_readable()?;
+    serve(peer, &stream, 50)?;
+    stream.drain()?;
+    Ok(())
+}
+
+/// As servers with a thread for each connection do: the receive of the first request waits already.
+fn waiting_server(peer: &mut Peer) -> Result<()> {
     let stream = peer.listen()?.accept()?;
     serve(peer, &stream, 50)?;
     stream.drain()?;
@@ -59,6 +72,7 @@ fn used_server(peer: &mut Peer) -> Result<()> {
         peer.scale.clone(),
     );
     plan.serve(uncounted, &stream, &plan.connections[0])?;
+    stream.wait_readable()?;
     serve(peer, &stream, 50)?;
     stream.drain()?;
     Ok(())
@@ -141,6 +155,7 @@ fn download_server(peer: &mut Peer) -> Result<()> {
     for chunk in joined(&turn.response).chunks(50_000) {
         stream.send(chunk, &SendBy::Send)?;
     }
+    stream.wait_readable()?;
     let batches: Vec<Batch> = plan(200).connections.remove(0);
     plan(0).serve(peer, &stream, &batches)?;
     stream.drain()?;

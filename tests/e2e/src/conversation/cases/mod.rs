@@ -83,6 +83,8 @@ pub(super) struct Case {
     pub(super) dies: &'static [&'static str],
     /// A named blind spot: what is not exported here is not seen by design.
     pub(super) blind: Option<&'static str>,
+    /// The back ends that do not see a server's first request here, and why.
+    pub(super) first_unseen_on: Option<(&'static [&'static str], &'static str)>,
 }
 
 impl Case {
@@ -99,6 +101,7 @@ impl Case {
             host_cut_off: false,
             dies: &[],
             blind: None,
+            first_unseen_on: None,
         }
     }
 
@@ -163,6 +166,11 @@ impl Case {
 
     fn blind(mut self, reason: &'static str) -> Self {
         self.blind = Some(reason);
+        self
+    }
+
+    fn first_unseen_on(mut self, backends: &'static [&'static str], reason: &'static str) -> Self {
+        self.first_unseen_on = Some((backends, reason));
         self
     }
 

@@ -57,6 +57,8 @@ impl RunOptions {
         // Each side of each case is a service of its own.
         options.sets.push("cardinality.services=5000".to_owned());
         options.sets.push("cardinality.total=100000".to_owned());
+        // A slow guest takes longer than the default from the first case to the judgement.
+        options.sets.push("cardinality.idle_ttl=2h".to_owned());
         options.ready_within = self.settle * 10;
         Ok(options)
     }

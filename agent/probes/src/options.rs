@@ -65,7 +65,7 @@ impl Backend {
                 "heads sent by sendfile(2) or splice(2), or received by splice(2), cannot be read",
                 "the calls of 32-bit programs are not looked at, only counted",
                 "kernel threads' own sockets are not looked at",
-                "a call is missed whose descriptor another thread closes or replaces before it returns",
+                "a call whose descriptor another thread closes or replaces before it returns is missed, or taken for one on the new socket",
                 "all messages of one sendmmsg or recvmmsg carry the time of its return, and those beyond the 64th are only counted",
                 "the end of a Unix socket is found within 2 s, not at once",
             ],

@@ -13,8 +13,8 @@ use super::load::Problem;
 use super::node::{Node, Step, dotted};
 use super::scalar::{Size, Span};
 use super::schema::{
-    Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host,
-    Identity, Instrumented, Otlp, Routes, Selector, Temporality, View, ViewAggregation,
+    Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host, Identity,
+    Instrumented, Otlp, Routes, Selector, Temporality, View, ViewAggregation,
 };
 
 /// A remark about one key.

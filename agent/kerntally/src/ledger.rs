@@ -78,7 +78,7 @@ const CLIENT: [(Counter, Outcome); 7] = [
 
 /// Counters that stand for something other than exchanges. `HeadNotKept` is not among them: those exchanges
 /// are `tallied_degraded`.
-const BLIND: [Counter; 12] = [
+const BLIND: [Counter; 16] = [
     Counter::BufferUnreadable,
     Counter::NotHttp,
     Counter::ProtocolNotBuilt,
@@ -91,6 +91,10 @@ const BLIND: [Counter; 12] = [
     Counter::Upgraded,
     Counter::StepBudget,
     Counter::SegmentsCut,
+    Counter::MessagesCut,
+    Counter::CompatCalls,
+    Counter::MissedReturns,
+    Counter::CallsNotKept,
 ];
 
 impl Accounts {

@@ -60,6 +60,11 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
             u32::try_from(value).unwrap_or(iov::ABSENT)
         }),
         iov_iovec: u32::try_from(btf.value("ITER_IOVEC")?).unwrap_or(iov::ABSENT),
+        task_files: at("task_struct.files")?,
+        files_fdt: at("files_struct.fdt")?,
+        fdtable_fd: at("fdtable.fd")?,
+        file_private: at("file.private_data")?,
+        socket_file: at("socket.file")?,
         own_tgid: options.own_tgid,
         head_bytes: options.head_bytes,
         spare_heads: u32::from(spare_heads(options.head_slots)),

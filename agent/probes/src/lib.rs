@@ -12,6 +12,7 @@ mod open;
 mod options;
 mod programs;
 mod record;
+mod returns;
 mod session;
 mod tally;
 

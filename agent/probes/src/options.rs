@@ -9,18 +9,34 @@ pub enum Backend {
     Fexit,
     /// Raw tracepoints `sock_send_length` and `sock_recv_length` (kernel 6.3 and later).
     SockTracepoint,
+    /// kprobes on the same functions as fexit, and on their returns.
+    Kprobe,
+    /// The raw tracepoint `sys_exit`.
+    Syscall,
 }
 
 impl Backend {
     /// All back ends, in the order in which `auto` tries them.
-    pub const ALL: [Self; 2] = [Self::Fexit, Self::SockTracepoint];
+    pub const ALL: [Self; 4] = [
+        Self::Fexit,
+        Self::SockTracepoint,
+        Self::Kprobe,
+        Self::Syscall,
+    ];
 
     /// Name in configuration and output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fexit => "fexit",
             Self::SockTracepoint => "sock-tracepoint",
+            Self::Kprobe => "kprobe",
+            Self::Syscall => "syscall",
         }
+    }
+
+    /// Whether a hook sees the end of a Unix socket; else it is looked for.
+    pub(crate) const fn sees_unix_release(self) -> bool {
+        matches!(self, Self::Fexit | Self::Kprobe)
     }
 
     /// What this back end cannot see, one plain sentence each.
@@ -35,6 +51,22 @@ impl Backend {
                 "data received by splice(2) is known by its length only, and not at all on Unix sockets",
                 "heads sent by sendfile(2) or splice(2) cannot be read",
                 "heads sent or received through io_uring, by kernel threads or by 32-bit programs cannot be read",
+                "the end of a Unix socket is found within 2 s, not at once",
+            ],
+            Self::Kprobe => &[
+                "data received by splice(2) is known by its length only, and not at all on Unix sockets",
+                "heads sent from page cache by sendfile(2) cannot be read",
+                "kernel threads' own sockets are not looked at",
+                "a call whose return the kernel does not show is missed, and counted: of more than 2048 threads that wait in a receive at a time, those beyond",
+                "a call that was already waiting when the agent attached is not seen",
+            ],
+            Self::Syscall => &[
+                "io_uring is not seen at all: its bytes on TCP sockets are known by their number only",
+                "heads sent by sendfile(2) or splice(2), or received by splice(2), cannot be read",
+                "the calls of 32-bit programs are not looked at, only counted",
+                "kernel threads' own sockets are not looked at",
+                "a call whose descriptor another thread closes or replaces before it returns is missed, or taken for one on the new socket",
+                "all messages of one sendmmsg or recvmmsg carry the time of its return, and those beyond the 64th are only counted",
                 "the end of a Unix socket is found within 2 s, not at once",
             ],
         }

@@ -1,16 +1,18 @@
 //! Which programs a back end consists of, and how each is loaded, attached and detached.
 
+use std::os::fd::AsFd as _;
+
 use aya::{
     Btf, Ebpf,
     programs::{
-        FEntry, FExit, Program, ProgramError, RawTracePoint, fentry::FEntryLinkId,
-        fexit::FExitLinkId, raw_trace_point::RawTracePointLinkId,
+        FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, fentry::FEntryLinkId,
+        fexit::FExitLinkId, kprobe::KProbeLinkId, raw_trace_point::RawTracePointLinkId,
     },
 };
 
 use aya_obj::btf::BtfKind;
 
-use crate::options::Backend;
+use crate::{options::Backend, returns::ReturnHook};
 
 /// A program and the place it is attached to.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Hook {
 enum Kind {
     Fexit,
     Fentry,
+    Kprobe,
+    Kretprobe,
     RawTracepoint,
 }
 
@@ -36,6 +40,24 @@ const fn fexit(program: &'static str, target: &'static str, optional: bool) -> H
         program,
         target,
         kind: Kind::Fexit,
+        optional,
+    }
+}
+
+const fn kprobe(program: &'static str, target: &'static str, optional: bool) -> Hook {
+    Hook {
+        program,
+        target,
+        kind: Kind::Kprobe,
+        optional,
+    }
+}
+
+const fn kretprobe(program: &'static str, target: &'static str, optional: bool) -> Hook {
+    Hook {
+        program,
+        target,
+        kind: Kind::Kretprobe,
         optional,
     }
 }
@@ -72,6 +94,41 @@ const SOCK_TRACEPOINT: &[Hook] = &[
     tracepoint("sock_recv_length"),
 ];
 
+/// Data hooks of kprobe: returns first, so that no entry waits for a return that nobody sees.
+const KPROBE: &[Hook] = &[
+    kretprobe("kretprobe_inet_sendmsg", "inet_sendmsg", false),
+    kretprobe("kretprobe_inet_recvmsg", "inet_recvmsg", false),
+    kretprobe("kretprobe_inet6_sendmsg", "inet6_sendmsg", true),
+    kretprobe("kretprobe_inet6_recvmsg", "inet6_recvmsg", true),
+    kretprobe(
+        "kretprobe_unix_stream_sendmsg",
+        "unix_stream_sendmsg",
+        false,
+    ),
+    kretprobe(
+        "kretprobe_unix_stream_recvmsg",
+        "unix_stream_recvmsg",
+        false,
+    ),
+    kretprobe("kretprobe_inet_sendpage", "inet_sendpage", true),
+    kretprobe(
+        "kretprobe_unix_stream_sendpage",
+        "unix_stream_sendpage",
+        true,
+    ),
+    kprobe("kprobe_unix_release", "unix_release", false),
+    kprobe("kprobe_inet_sendmsg", "inet_sendmsg", false),
+    kprobe("kprobe_inet_recvmsg", "inet_recvmsg", false),
+    kprobe("kprobe_inet6_sendmsg", "inet6_sendmsg", true),
+    kprobe("kprobe_inet6_recvmsg", "inet6_recvmsg", true),
+    kprobe("kprobe_unix_stream_sendmsg", "unix_stream_sendmsg", false),
+    kprobe("kprobe_unix_stream_recvmsg", "unix_stream_recvmsg", false),
+    kprobe("kprobe_inet_sendpage", "inet_sendpage", true),
+    kprobe("kprobe_unix_stream_sendpage", "unix_stream_sendpage", true),
+];
+
+const SYSCALL: &[Hook] = &[tracepoint("sys_exit")];
+
 /// The lives of sockets and processes, for every back end.
 const LIFECYCLE: &[Hook] = &[
     tracepoint("inet_sock_set_state"),
@@ -88,6 +145,8 @@ pub(crate) const SWEEP: &str = "sweep";
 pub(crate) enum Link {
     Fexit(&'static str, FExitLinkId),
     Fentry(&'static str, FEntryLinkId),
+    Kprobe(&'static str, KProbeLinkId),
+    Return(ReturnHook),
     RawTracepoint(&'static str, RawTracePointLinkId),
 }
 
@@ -96,6 +155,8 @@ pub(crate) fn hooks(backend: Backend) -> impl Iterator<Item = &'static Hook> {
     let data = match backend {
         Backend::Fexit => FEXIT,
         Backend::SockTracepoint => SOCK_TRACEPOINT,
+        Backend::Kprobe => KPROBE,
+        Backend::Syscall => SYSCALL,
     };
     LIFECYCLE.iter().chain(data)
 }
@@ -117,6 +178,9 @@ impl Hook {
             Kind::Fexit => <&mut FExit>::try_from(program).and_then(|it| it.load(self.target, btf)),
             Kind::Fentry => {
                 <&mut FEntry>::try_from(program).and_then(|it| it.load(self.target, btf))
+            }
+            Kind::Kprobe | Kind::Kretprobe => {
+                <&mut KProbe>::try_from(program).and_then(KProbe::load)
             }
             Kind::RawTracepoint => {
                 <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load)
@@ -162,6 +226,12 @@ impl Hook {
             Kind::Fentry => <&mut FEntry>::try_from(program)
                 .and_then(FEntry::attach)
                 .map(|id| Link::Fentry(self.program, id)),
+            Kind::Kprobe => <&mut KProbe>::try_from(program)
+                .and_then(|it| it.attach(self.target, 0))
+                .map(|id| Link::Kprobe(self.program, id)),
+            Kind::Kretprobe => ReturnHook::attach(program.fd()?.as_fd(), self.target)
+                .map(Link::Return)
+                .map_err(ProgramError::from),
             Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)
                 .and_then(|it| it.attach(self.target))
                 .map(|id| Link::RawTracepoint(self.program, id)),
@@ -189,12 +259,12 @@ impl Hook {
             .ok_or(ProgramError::NotLoaded)
     }
 
-    fn explain(&self, operation: &str, error: &ProgramError) -> String {
+    fn explain(&self, operation: &str, error: &dyn std::error::Error) -> String {
         let mut text = format!(
             "{operation} of `{}` at `{}`: {error}",
             self.program, self.target
         );
-        let mut source = std::error::Error::source(error);
+        let mut source = error.source();
         while let Some(inner) = source {
             text.push_str(": ");
             text.push_str(&inner.to_string());
@@ -219,19 +289,32 @@ fn is_absent(error: &ProgramError) -> bool {
 impl Link {
     /// Takes the hook away.
     pub(crate) fn detach(self, ebpf: &mut Ebpf) -> Result<(), String> {
-        let name = match self {
-            Self::Fexit(name, _) | Self::Fentry(name, _) | Self::RawTracepoint(name, _) => name,
-        };
-        let program = ebpf
-            .program_mut(name)
-            .ok_or_else(|| format!("program `{name}` is gone"))?;
-        let detached = match self {
-            Self::Fexit(_, id) => <&mut FExit>::try_from(program).and_then(|it| it.detach(id)),
-            Self::Fentry(_, id) => <&mut FEntry>::try_from(program).and_then(|it| it.detach(id)),
-            Self::RawTracepoint(_, id) => {
-                <&mut RawTracePoint>::try_from(program).and_then(|it| it.detach(id))
+        match self {
+            Self::Fexit(name, id) => detach::<FExit>(ebpf, name, |it| it.detach(id)),
+            Self::Fentry(name, id) => detach::<FEntry>(ebpf, name, |it| it.detach(id)),
+            Self::Kprobe(name, id) => detach::<KProbe>(ebpf, name, |it| it.detach(id)),
+            Self::Return(hook) => hook
+                .detach()
+                .map_err(|error| format!("detach of a return: {error}")),
+            Self::RawTracepoint(name, id) => {
+                detach::<RawTracePoint>(ebpf, name, |it| it.detach(id))
             }
-        };
-        detached.map_err(|error| format!("detach of `{name}`: {error}"))
+        }
     }
+}
+
+fn detach<'a, P: 'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+    detach: impl FnOnce(&'a mut P) -> Result<(), ProgramError>,
+) -> Result<(), String>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| format!("program `{name}` is gone"))?;
+    <&mut P>::try_from(program)
+        .and_then(detach)
+        .map_err(|error| format!("detach of `{name}`: {error}"))
 }

@@ -18,6 +18,7 @@ use crate::{
     options::{Backend, BackendChoice, Options},
     programs::{self, Link},
     record::{self, Record},
+    returns,
     tally::{TallyDelta, TallyReader},
 };
 
@@ -125,7 +126,10 @@ impl Session {
     }
 
     fn try_backend(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Self, String> {
-        let mut ebpf = load_object(options, kernel)?;
+        if backend == Backend::Kprobe {
+            returns::clear_abandoned();
+        }
+        let mut ebpf = load_object(options, kernel, backend)?;
         for hook in programs::hooks(backend) {
             hook.load(&mut ebpf, &kernel.btf)?;
         }
@@ -320,7 +324,7 @@ impl Session {
 
     /// Finishes exchanges whose end no hook sees: Unix sockets that are gone. Call about once a second.
     pub fn sweep(&mut self) -> Result<(), LoadError> {
-        if self.control.enabled == 0 || self.backend == Backend::Fexit {
+        if self.control.enabled == 0 || self.backend.sees_unix_release() {
             return Ok(());
         }
         let sockets: Vec<(u64, u64)> = {
@@ -449,6 +453,7 @@ impl Session {
         self.clear::<u64, Plain<Connection>>("CONNECTIONS")?;
         self.clear::<[u64; 2], Plain<Request>>("PIPELINED")?;
         self.clear::<u64, u64>("UNIX_SOCKETS")?;
+        self.clear::<u32, [u64; 4]>("CALLS")?;
         self.fill_pool()
     }
 
@@ -555,13 +560,17 @@ impl Kernel {
     }
 }
 
-fn load_object(options: &Options, kernel: &Kernel) -> Result<Ebpf, String> {
+fn load_object(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Ebpf, String> {
     let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
     let layout = Plain(kernel.layout);
     let default = if kernel.modern {
         limits::CONNECTIONS
     } else {
         limits::CONNECTIONS_PREALLOCATED
+    };
+    let calls = match backend {
+        Backend::Kprobe => limits::CALLING_TASKS,
+        _ => 1,
     };
     let mut loader = EbpfLoader::new();
     loader
@@ -574,6 +583,7 @@ fn load_object(options: &Options, kernel: &Kernel) -> Result<Ebpf, String> {
         .map_max_entries("HEADS", options.head_slots)
         .map_max_entries("FREE_HEADS", options.head_slots)
         .map_max_entries("TALLY", options.tally_keys.saturating_add(2))
+        .map_max_entries("CALLS", calls)
         .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
     loader.load(object).map_err(|error| chain(&error))
 }

@@ -92,6 +92,14 @@ counters! {
     SegmentsCut = 44, "segments_cut";
     /// Responses that were seen before their request, because its hook ran late.
     HeldResponses = 45, "held_responses";
+    /// Messages of one sendmmsg or recvmmsg beyond those that are looked at.
+    MessagesCut = 46, "messages_cut";
+    /// Calls of 32-bit programs that moved bytes of a socket and are not looked at.
+    CompatCalls = 47, "compat_calls";
+    /// Calls whose return the kernel did not show.
+    MissedReturns = 48, "missed_returns";
+    /// Calls for which the table of calls under way had no room.
+    CallsNotKept = 49, "calls_not_kept";
 }
 
 /// Cells of the counter map.

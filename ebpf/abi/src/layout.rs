@@ -72,6 +72,16 @@ pub struct Layout {
     pub iov_ubuf: u32,
     /// Value of the kind `ITER_IOVEC`
     pub iov_iovec: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.fd`
+    pub fdtable_fd: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `socket.file`
+    pub socket_file: u32,
     /// Thread group of the agent
     pub own_tgid: u32,
     /// Bytes of a head that are kept
@@ -98,5 +108,5 @@ pub struct Control {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 33 * 4);
+const _: () = assert!(size_of::<Layout>() == 38 * 4);
 const _: () = assert!(size_of::<Control>() == 24);

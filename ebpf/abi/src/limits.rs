@@ -62,5 +62,17 @@ pub const LEADING_CRLF: usize = 2;
 /// Segments of one scatter-gather call that are looked at; heads rarely span more than four.
 pub const IO_SEGMENTS: usize = 16;
 
+/// Messages of one sendmmsg or recvmmsg that are looked at, where one hook sees the whole call. Programs batch
+/// datagrams; streams hardly ever.
+pub const BATCH_MESSAGES: u32 = 64;
+
+/// Tasks of which a call under way is remembered, where entry and return are hooked apart: each keeps its
+/// entry as long as it lives, 100 B.
+pub const CALLING_TASKS: u32 = 16_384;
+
+/// Calls of one function whose return the kernel is asked to show at a time, 64 B each: threads that wait in a
+/// receive. It takes at most 4096.
+pub const RETURNS_UNDER_WAY: u32 = 2048;
+
 const _: () = assert!(RING_BYTES.is_power_of_two());
 const _: () = assert!(RING_WAKE_BYTES * 4 < RING_BYTES as u64 * 2);

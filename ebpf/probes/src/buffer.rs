@@ -24,6 +24,8 @@ pub struct Buffer {
     pub known: u32,
     /// Bytes to pass over before the next read.
     pub skip: u64,
+    /// Bytes that the same call moved after these.
+    pub behind: u64,
 }
 
 /// `struct iovec`: the address, then the length (`include/uapi/linux/uio.h`).
@@ -39,6 +41,7 @@ impl Buffer {
         in_kernel: 1,
         known: 0,
         skip: 0,
+        behind: 0,
     };
 
     /// A buffer in one piece.
@@ -50,6 +53,7 @@ impl Buffer {
             pieces: 0,
             count: 0,
             skip: 0,
+            behind: 0,
             in_kernel: 0,
             known: 1,
         }
@@ -64,6 +68,7 @@ impl Buffer {
             pieces: array,
             count,
             skip: 0,
+            behind: 0,
             in_kernel: in_kernel as u32,
             known: 1,
         }

@@ -35,6 +35,11 @@ pub static LAYOUT: Layout = Layout {
     iter_ubuf: 0,
     iov_ubuf: 0,
     iov_iovec: 0,
+    task_files: 0,
+    files_fdt: 0,
+    fdtable_fd: 0,
+    file_private: 0,
+    socket_file: 0,
     own_tgid: 0,
     head_bytes: 0,
     spare_heads: 0,
@@ -66,6 +71,7 @@ impl Plain for u32 {}
 impl Plain for i32 {}
 impl Plain for u64 {}
 impl Plain for [u64; 2] {}
+impl Plain for [u64; 3] {}
 
 /// Reads a `T` at `offset` from a kernel address; zeroes where it cannot be read.
 ///

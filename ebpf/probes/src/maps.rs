@@ -7,9 +7,9 @@ use aya_ebpf::{
 use kerntally_abi::{
     CELLS, Control, ExchangeRecord, FilterKey, TallyKey, TallyValue,
     limits::{
-        CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED, FILTER_ENTRIES,
-        FILTER_ENTRIES_PREALLOCATED, HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES, PIPELINED_REQUESTS,
-        PROCESSES as PROCESS_LIMIT, RING_BYTES, TALLY_KEYS,
+        CALLING_TASKS, CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED,
+        FILTER_ENTRIES, FILTER_ENTRIES_PREALLOCATED, HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES,
+        PIPELINED_REQUESTS, PROCESSES as PROCESS_LIMIT, RING_BYTES, TALLY_KEYS,
     },
 };
 use kerntally_machine::{Connection, Request, Work};
@@ -110,6 +110,27 @@ pub struct Process {
     pub exit_ns: u64,
 }
 
+/// The socket operation that a task is in, where entry and return are hooked apart.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Calling {
+    /// Address of the `struct socket`.
+    pub socket: u64,
+    /// Address of the `struct msghdr`.
+    pub message: u64,
+    /// Bytes asked for.
+    pub size: u64,
+    /// `MSG_*`
+    pub flags: u32,
+    /// Number of the program that waits for its return; [`Calling::NONE`] between calls.
+    pub program: u32,
+}
+
+impl Calling {
+    /// No call is under way.
+    pub const NONE: u32 = u32::MAX;
+}
+
 /// How far a task has come in one sendmmsg or recvmmsg.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -183,6 +204,10 @@ pub static UNIX_SOCKETS: HashMap<u64, u64> = HashMap::with_max_entries(4096, ON_
 /// Progress of sendmmsg and recvmmsg, by task.
 #[map]
 pub static BATCHES: LruHashMap<u32, Batch> = LruHashMap::with_max_entries(1024, 0);
+
+/// Socket operations under way, by task; of one entry where no back end needs them.
+#[map]
+pub static CALLS: HashMap<u32, Calling> = HashMap::with_max_entries(CALLING_TASKS, ON_DEMAND);
 
 /// Counters, by [`kerntally_abi::Counter`].
 #[map]

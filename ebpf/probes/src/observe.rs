@@ -143,7 +143,8 @@ fn follow_call(program: u32, call: &Call, control: &Control, scratch: *mut Scrat
         now_ns,
         len: call.len,
         tgid,
-        position: position(connection, call.socket, ingress),
+        position: position(connection, call.socket, ingress)
+            .wrapping_sub(call.buffer.behind as u32),
         opposite,
         readable: call.buffer.known != 0,
         settled: now_ns.wrapping_sub(control.attached_ns) > SETTLING_NS,

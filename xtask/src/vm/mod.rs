@@ -32,7 +32,7 @@ pub(crate) struct Choice {
     #[arg(long, value_delimiter = ',', value_parser = kernels::parse)]
     kernel: Vec<Line>,
     /// Back ends; without it, each that a kernel offers
-    #[arg(long, value_delimiter = ',', value_parser = ["auto", "fexit", "sock-tracepoint"])]
+    #[arg(long, value_delimiter = ',', value_parser = ["auto", "fexit", "sock-tracepoint", "kprobe", "syscall"])]
     backend: Vec<String>,
     /// Seconds a guest may take
     #[arg(long, default_value_t = 900)]
@@ -116,12 +116,11 @@ impl Choice {
         if !self.backend.is_empty() {
             return self.backend.clone();
         }
-        let offered = if line.sock_tracepoint {
-            &["fexit", "sock-tracepoint"][..]
-        } else {
-            &["fexit"]
-        };
-        offered.iter().map(|name| (*name).to_owned()).collect()
+        ["fexit", "sock-tracepoint", "kprobe", "syscall"]
+            .into_iter()
+            .filter(|name| line.sock_tracepoint || *name != "sock-tracepoint")
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -366,14 +365,22 @@ mod tests {
             names,
             [
                 ("5.10", "fexit"),
+                ("5.10", "kprobe"),
+                ("5.10", "syscall"),
                 ("6.1", "fexit"),
+                ("6.1", "kprobe"),
+                ("6.1", "syscall"),
                 ("6.12", "fexit"),
                 ("6.12", "sock-tracepoint"),
+                ("6.12", "kprobe"),
+                ("6.12", "syscall"),
                 ("newest", "fexit"),
                 ("newest", "sock-tracepoint"),
+                ("newest", "kprobe"),
+                ("newest", "syscall"),
             ]
         );
-        assert_eq!(Choice::subset().pairs().len(), 2);
+        assert_eq!(Choice::subset().pairs().len(), 4);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::load::Problem;
 use super::node::{Node, Step, dotted};
 use super::scalar::{Size, Span};
 use super::schema::{
-    Backend, Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host,
-    Identity, Instrumented, Otlp, Routes, Selector, Temporality, View, ViewAggregation,
+    Cardinality, Config, Exemplars, Export, Histogram, HistogramType, Hooks, Host, Identity,
+    Instrumented, Otlp, Routes, Selector, Temporality, View, ViewAggregation,
 };
 
 /// A remark about one key.
@@ -81,13 +81,6 @@ impl Findings {
     }
 
     fn check_hooks(&mut self, hooks: &Hooks) {
-        if matches!(hooks.backend, Backend::Kprobe | Backend::Syscall) {
-            let expected = "expected auto, fexit or sock-tracepoint";
-            self.error(
-                &["hooks", "backend"],
-                format!("this back end is {NOT_BUILT}, {expected}"),
-            );
-        }
         let ring = hooks.ring.0;
         if !ring.is_power_of_two() || !(64 * 1024..=256 * 1024 * 1024).contains(&ring) {
             let expected = "expected a power of two from 64KiB to 256MiB";

@@ -43,7 +43,9 @@ pub(crate) fn probe_options(hooks: &Hooks) -> Options {
     let backend = match hooks.backend {
         Backend::Fexit => BackendChoice::Only(HookBackend::Fexit),
         Backend::SockTracepoint => BackendChoice::Only(HookBackend::SockTracepoint),
-        Backend::Auto | Backend::Kprobe | Backend::Syscall => BackendChoice::Auto,
+        Backend::Kprobe => BackendChoice::Only(HookBackend::Kprobe),
+        Backend::Syscall => BackendChoice::Only(HookBackend::Syscall),
+        Backend::Auto => BackendChoice::Auto,
     };
     Options {
         backend,

@@ -63,12 +63,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("hooks:\n  ring: 3MiB\n", "2", "hooks.ring", "power of two"),
     ("hooks:\n\n  head: 4KiB\n", "3", "hooks.head", "1024B"),
     ("hooks: {backend: magic}\n", "1", "hooks.backend", "fexit"),
-    (
-        "hooks: {backend: kprobe}\n",
-        "1",
-        "hooks.backend",
-        "not built",
-    ),
+    ("hooks: {backend: uprobe}\n", "1", "hooks.backend", "kprobe"),
     ("sides: []\n", "1", "sides", "at least one"),
     ("sides:\n- server\n- middle\n", "3", "sides[1]", "middle"),
     ("probes:\n  http1: yes\n", "2", "probes.http1", "boolean"),

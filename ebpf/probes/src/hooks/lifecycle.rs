@@ -128,6 +128,7 @@ pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
 #[inline(always)]
 pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
     let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
+    super::kprobe::task_ends(both as u32);
     if both >> 32 == both & 0xffff_ffff {
         process::changed(process_event::EXIT);
     }

@@ -1,26 +1,30 @@
-//! Where the kernel calls in: two ways to see data, and the lives of sockets and processes.
+//! Where the kernel calls in: four ways to see data, and the lives of sockets and processes.
 
+mod caller;
 mod fexit;
+mod kprobe;
 mod lifecycle;
+mod operation;
 mod sock_tracepoint;
+mod syscall;
 
 /// Numbers of the programs, each with scratch memory of its own.
 pub mod program {
-    /// `sock_send_length`, or fexit of `inet_sendmsg`.
+    /// `sock_send_length`, `sys_exit` of what sends, or the return of `inet_sendmsg`.
     pub const SEND: u32 = 0;
-    /// `sock_recv_length`, or fexit of `inet_recvmsg`.
+    /// `sock_recv_length`, `sys_exit` of what receives, or the return of `inet_recvmsg`.
     pub const RECEIVE: u32 = 1;
-    /// fexit of `inet6_sendmsg`
+    /// The return of `inet6_sendmsg`
     pub const SEND6: u32 = 2;
-    /// fexit of `inet6_recvmsg`
+    /// The return of `inet6_recvmsg`
     pub const RECEIVE6: u32 = 3;
-    /// fexit of `unix_stream_sendmsg`
+    /// The return of `unix_stream_sendmsg`
     pub const UNIX_SEND: u32 = 4;
-    /// fexit of `unix_stream_recvmsg`
+    /// The return of `unix_stream_recvmsg`
     pub const UNIX_RECEIVE: u32 = 5;
-    /// fexit of `inet_sendpage` (before 6.5)
+    /// The return of `inet_sendpage` (before 6.5)
     pub const SEND_PAGE: u32 = 6;
-    /// fexit of `unix_stream_sendpage` (before 6.5)
+    /// The return of `unix_stream_sendpage` (before 6.5)
     pub const UNIX_SEND_PAGE: u32 = 7;
     /// `inet_sock_set_state`
     pub const STATE: u32 = 8;

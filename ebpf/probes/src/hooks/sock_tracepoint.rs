@@ -7,17 +7,15 @@ use aya_ebpf::{
     EbpfContext as _, helpers::generated, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 
-use super::program;
+use super::{
+    caller::{self, MMSGHDR_BYTES, MSG_PEEK, USER32_CS, syscall},
+    program,
+};
 use crate::{
     buffer::Buffer,
     maps::{BATCHES, Batch},
     observe::{Call, control, direction, observe},
 };
-
-/// `MSG_PEEK` (`include/linux/socket.h`)
-pub const MSG_PEEK: u64 = 2;
-/// Code segment of 32-bit user programs (`__USER32_CS`, `arch/x86/include/asm/segment.h`).
-const USER32_CS: u64 = 0x23;
 
 /// Registers of the caller, x86-64 (`arch/x86/include/asm/ptrace.h`).
 #[repr(C)]
@@ -35,28 +33,6 @@ struct Registers {
     _ip: u64,
     cs: u64,
 }
-
-/// System calls that move bytes, x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
-mod syscall {
-    pub(super) const READ: u64 = 0;
-    pub(super) const WRITE: u64 = 1;
-    pub(super) const READV: u64 = 19;
-    pub(super) const WRITEV: u64 = 20;
-    pub(super) const SENDTO: u64 = 44;
-    pub(super) const RECVFROM: u64 = 45;
-    pub(super) const SENDMSG: u64 = 46;
-    pub(super) const RECVMSG: u64 = 47;
-    pub(super) const RECVMMSG: u64 = 299;
-    pub(super) const SENDMMSG: u64 = 307;
-    pub(super) const PREADV2: u64 = 327;
-    pub(super) const PWRITEV2: u64 = 328;
-}
-
-/// `struct user_msghdr`: where the pieces are (`include/linux/socket.h`).
-const MSGHDR_IOV: u32 = 16;
-const MSGHDR_IOVLEN: u32 = 24;
-/// `struct mmsghdr`: a message header and the length that came out, padded.
-const MMSGHDR_BYTES: u64 = 64;
 
 /// Bytes were sent.
 #[raw_tracepoint(tracepoint = "sock_send_length")]
@@ -89,7 +65,7 @@ fn length(context: &RawTracePointContext, direction: u8, program: u32) {
     let registers = registers();
     // SAFETY: the registers are those of the current task, typed by the verifier.
     let number = unsafe { (*registers).orig_ax };
-    let batched = number == syscall::SENDMMSG || number == syscall::RECVMMSG;
+    let batched = is_batch(number);
     if result <= 0 {
         if batched {
             let _absent = BATCHES.remove(&task());
@@ -109,6 +85,11 @@ fn length(context: &RawTracePointContext, direction: u8, program: u32) {
             buffer,
         },
     );
+}
+
+#[inline(always)]
+fn is_batch(number: u64) -> bool {
+    number == syscall::SENDMMSG || number == syscall::RECVMMSG
 }
 
 #[inline(always)]
@@ -133,28 +114,10 @@ fn buffer(registers: *const Registers, number: u64, len: u64) -> Buffer {
     if code == USER32_CS {
         return Buffer::UNKNOWN;
     }
-    match number {
-        syscall::READ | syscall::WRITE | syscall::SENDTO | syscall::RECVFROM => {
-            Buffer::single(second, len)
-        }
-        syscall::READV | syscall::WRITEV | syscall::PREADV2 | syscall::PWRITEV2 => {
-            Buffer::pieces(second, third, false)
-        }
-        syscall::SENDMSG | syscall::RECVMSG => message(second),
-        syscall::SENDMMSG | syscall::RECVMMSG => batch(second, third as u32),
-        _ => Buffer::UNKNOWN,
+    if is_batch(number) {
+        return batch(second, third as u32);
     }
-}
-
-/// The pieces of a `struct user_msghdr`.
-#[inline(always)]
-fn message(header: u64) -> Buffer {
-    let pieces = user_word(header + u64::from(MSGHDR_IOV));
-    let count = user_word(header + u64::from(MSGHDR_IOVLEN));
-    if pieces == 0 || count == 0 {
-        return Buffer::UNKNOWN;
-    }
-    Buffer::pieces(pieces, count, false)
+    caller::buffer(number, second, third, len)
 }
 
 /// All messages of a batch come with the same registers: which one this is, is counted per task.
@@ -182,17 +145,7 @@ fn batch(array: u64, len: u32) -> Buffer {
             0,
         );
     }
-    message(array + u64::from(index) * MMSGHDR_BYTES)
-}
-
-/// A word of user memory, 0 if it cannot be read.
-#[inline(always)]
-fn user_word(address: u64) -> u64 {
-    let mut word = 0u64;
-    // SAFETY: the helper checks the source and writes the eight bytes of `word`.
-    let failed =
-        unsafe { generated::bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) };
-    if failed == 0 { word } else { 0 }
+    caller::message(array + u64::from(index) * MMSGHDR_BYTES)
 }
 
 const _: () = assert!(core::mem::offset_of!(Registers, orig_ax) == 120);

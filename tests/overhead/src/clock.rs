@@ -5,7 +5,7 @@ use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 /// Processor time that a process has taken so far, in nanoseconds.
-pub(crate) fn process_nanos(pid: u32) -> Result<u64> {
+pub(crate) fn nanos_of(pid: u32) -> Result<u64> {
     let raw = i32::try_from(pid).context("a process id")?;
     let clock = clock_getcpuclockid(Pid::from_raw(raw))
         .with_context(|| format!("process {pid} has no clock"))?;
@@ -20,9 +20,9 @@ mod tests {
 
     #[test]
     fn work_shows_on_the_own_clock() {
-        let before = process_nanos(std::process::id()).unwrap();
+        let before = nanos_of(std::process::id()).unwrap();
         let sum: u64 = (0..1_000_000).map(std::hint::black_box).sum();
-        assert!(sum > 0 && process_nanos(std::process::id()).unwrap() > before);
-        assert!(process_nanos(u32::MAX >> 1).is_err());
+        assert!(sum > 0 && nanos_of(std::process::id()).unwrap() > before);
+        assert!(nanos_of(u32::MAX >> 1).is_err());
     }
 }

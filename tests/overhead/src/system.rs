@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::clock::process_nanos;
+use crate::clock::nanos_of;
 
 /// Kernel clock ticks of /proc/stat, in nanoseconds.
 const TICK: u64 = 10_000_000;
@@ -88,7 +88,7 @@ fn parent(pid: u32) -> Option<u32> {
 
 /// Processor time of several processes; one that has ended is an error, as its time is lost.
 pub(crate) fn processor_nanos(pids: &[u32]) -> Result<u64> {
-    pids.iter().map(|pid| process_nanos(*pid)).sum()
+    pids.iter().map(|pid| nanos_of(*pid)).sum()
 }
 
 /// Keeps all threads of the processes on one core.

@@ -23,10 +23,10 @@ pub(crate) struct Choice {
     #[arg(long, value_delimiter = ',')]
     backend: Vec<String>,
     /// Exchanges of one measurement
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 10_000)]
     exchanges: u64,
     /// Exchanges before it
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 1_000)]
     warm: u64,
 }
 

@@ -12,11 +12,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-use crate::clock::process_nanos;
+use crate::clock::nanos_of;
 
 /// Connections, one request under way on each.
 const CONNECTIONS: usize = 16;
 const LISTENER: u64 = u64::MAX;
+/// Exchanges in a row: their records take less than half of the ring.
+const BURST: u64 = 1000;
 /// Longer than records lie in the ring.
 const REST: Duration = Duration::from_millis(500);
 
@@ -41,7 +43,7 @@ pub(crate) struct Server {
 pub(crate) struct Connections(Vec<TcpStream>);
 
 /// What a number of exchanges took, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) elapsed: u64,
     pub(crate) server: u64,
@@ -76,39 +78,38 @@ impl Server {
         Ok(Connections(streams))
     }
 
-    /// Makes so many exchanges under the clocks; what the agent, if there is one, does of them later counts too.
+    /// Makes so many exchanges under the clocks. Between short bursts everything rests, so that the agent takes in
+    /// each exchange as it does where there is a core for it; what it does of them then counts too.
     pub(crate) fn measure(
         &self,
         connections: &mut Connections,
         exchanges: u64,
         agent: Option<u32>,
     ) -> Result<Cost> {
-        let idle = match agent {
-            Some(agent) => rested(agent)?,
-            None => 0,
-        };
-        let before = self.clocks(agent)?;
-        let begun = Instant::now();
-        connections.exchange(exchanges)?;
-        let elapsed = u64::try_from(begun.elapsed().as_nanos())?;
-        let after = self.clocks(agent)?;
-        let later = match agent {
-            Some(agent) => rested(agent)?.saturating_sub(idle),
-            None => 0,
-        };
-        Ok(Cost {
-            elapsed,
-            server: after[0] - before[0],
-            client: after[1] - before[1],
-            agent: after[2] - before[2] + later,
-        })
+        let rest = |agent: Option<u32>| agent.map_or(Ok(0), rested);
+        let idle = rest(agent)?;
+        let mut cost = Cost::default();
+        let mut left = exchanges;
+        while left > 0 {
+            let burst = left.min(BURST);
+            left -= burst;
+            let before = self.clocks(agent)?;
+            let begun = Instant::now();
+            connections.exchange(burst)?;
+            cost.elapsed += u64::try_from(begun.elapsed().as_nanos())?;
+            let after = self.clocks(agent)?;
+            cost.server += after[0] - before[0];
+            cost.client += after[1] - before[1];
+            cost.agent += after[2] - before[2] + rest(agent)?.saturating_sub(idle);
+        }
+        Ok(cost)
     }
 
     fn clocks(&self, agent: Option<u32>) -> Result<[u64; 3]> {
-        let agent = agent.map_or(Ok(0), process_nanos)?;
+        let agent = agent.map_or(Ok(0), nanos_of)?;
         Ok([
-            process_nanos(self.process.id())?,
-            process_nanos(std::process::id())?,
+            nanos_of(self.process.id())?,
+            nanos_of(std::process::id())?,
             agent,
         ])
     }
@@ -124,9 +125,9 @@ impl Drop for Server {
 
 /// What the agent takes in a while without traffic: its timers, and what lies in its ring still.
 fn rested(agent: u32) -> Result<u64> {
-    let before = process_nanos(agent)?;
+    let before = nanos_of(agent)?;
     std::thread::sleep(REST);
-    Ok(process_nanos(agent)? - before)
+    Ok(nanos_of(agent)? - before)
 }
 
 impl Connections {

@@ -12,7 +12,7 @@ use rustix::fd::OwnedFd;
 
 use super::connection::{Answer, Connection};
 use super::{Plan, Report};
-use crate::clock::process_nanos;
+use crate::clock::nanos_of;
 use crate::system;
 
 /// How long the last answers may take.
@@ -97,7 +97,7 @@ impl<'plan> Drive<'plan> {
             if !measuring && now >= self.measured_from {
                 measuring = true;
                 self.measured_from = now;
-                processor = process_nanos(std::process::id())?;
+                processor = nanos_of(std::process::id())?;
                 println!("begun");
             }
             if now >= self.end {
@@ -106,7 +106,7 @@ impl<'plan> Drive<'plan> {
             self.send(begun, now)?;
             self.receive(&mut events, &mut buffer, self.wait(begun, now))?;
         }
-        self.report.processor = process_nanos(std::process::id())? - processor;
+        self.report.processor = nanos_of(std::process::id())? - processor;
         self.report.elapsed = nanos(self.measured_from.elapsed());
         println!("ended");
         self.finish(&mut events, &mut buffer)

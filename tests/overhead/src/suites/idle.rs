@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::{Extent, Found, Watcher, real};
-use crate::clock::process_nanos;
+use crate::clock::nanos_of;
 use crate::figure::{Figure, targets};
 use crate::spread::Values;
 
@@ -30,10 +30,10 @@ fn rest(extent: &Extent, found: &mut Found) -> Result<()> {
     let watcher = Watcher::start(extent, &[nobody], None)?;
     let pid = watcher.agent.pid();
     std::thread::sleep(Duration::from_secs(3));
-    let before = (wake_ups(pid)?, process_nanos(pid)?);
+    let before = (wake_ups(pid)?, nanos_of(pid)?);
     println!("  resting for {} s", time.as_secs());
     std::thread::sleep(time);
-    let after = (wake_ups(pid)?, process_nanos(pid)?);
+    let after = (wake_ups(pid)?, nanos_of(pid)?);
     let seconds = time.as_secs_f64();
     let share = real(after.1 - before.1) / 1e9 / seconds;
     let wakes = real(after.0 - before.0) / seconds;

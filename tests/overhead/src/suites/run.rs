@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::{Extent, MIB, Watcher, real};
-use crate::clock::process_nanos;
+use crate::clock::nanos_of;
 use crate::load::{Plan, Report};
 use crate::programs::Held;
 use crate::ring;
@@ -92,7 +92,7 @@ pub(crate) fn run(server: &Running, plan: &Plan, agent: Option<u32>) -> Result<R
     let clocks = || {
         Ok(Clocks {
             server: system::processor_nanos(&server.pids)?,
-            agent: agent.map_or(Ok(0), process_nanos)?,
+            agent: agent.map_or(Ok(0), nanos_of)?,
             busy: Busy::now()?,
         })
     };

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::run::LOAD_CORE;
 use super::{Curve, Extent, Found, MIB, Watcher, real};
-use crate::clock::process_nanos;
+use crate::clock::nanos_of;
 use crate::figure::{Figure, targets};
 use crate::load::{Asked, Plan, ROUTES, letters};
 use crate::origin::Origin;
@@ -115,7 +115,7 @@ fn point(extent: &Extent, size: Size, number: u64) -> Result<Point> {
     let agent = &watcher.agent;
     let before = agent.ledger()?;
     let plan = size.plan(&origins, number, extent);
-    let (report, begun, ended) = plan.play(LOAD_CORE, || process_nanos(agent.pid()))?;
+    let (report, begun, ended) = plan.play(LOAD_CORE, || nanos_of(agent.pid()))?;
     std::thread::sleep(Duration::from_millis(1500));
     let ledger = agent.ledger()?;
     let counted = ledger.counted_of("server") - before.counted_of("server");

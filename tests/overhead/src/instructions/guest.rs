@@ -78,6 +78,9 @@ pub(crate) fn run(choice: &Choice) -> Result<()> {
             .to_string_lossy()
             .into_owned(),
     };
+    // The kernel has work of its own after a boot, and the caches of its allocators are empty.
+    std::thread::sleep(Duration::from_secs(20));
+    bench.server.connect()?.exchange(choice.exchanges)?;
     for _ in 0..REPEATS {
         bench.off()?;
     }

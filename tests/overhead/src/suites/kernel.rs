@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::run::{self, SERVER_CORE};
-use super::{Extent, Found, Watcher, real, without_the_load};
+use super::run::{self, SERVER_CORE, Watched};
+use super::{Extent, Found, Watcher, real};
 use crate::figure::{Figure, targets};
 use crate::programs::{self, Held};
 use crate::spread::Values;
@@ -55,7 +55,8 @@ pub(crate) fn backends(extent: &Extent) -> Result<(Vec<String>, Vec<String>)> {
 
 fn programs_of(extent: &Extent, backend: &str, found: &mut Found) -> Result<()> {
     let server = Subject::NginxTiny.start(SERVER_CORE)?;
-    let watcher = Watcher::start(extent, &without_the_load(), Some(backend))?;
+    let include = Watched::Server.include(&server);
+    let watcher = Watcher::start(extent, &[include], Some(backend))?;
     let pid = watcher.agent.pid();
     let plan = server.plan(None, extent.millis);
     let was_on = programs::statistics(true)?;
@@ -87,7 +88,7 @@ fn unrelated(extent: &Extent, backend: &str, found: &mut Found) -> Result<()> {
     let mut pairs = Vec::new();
     for _ in 0..extent.pairs.min(5) {
         let (other, off) = (call_nanos(), call_nanos());
-        let watcher = Watcher::start(extent, &without_the_load(), Some(backend))?;
+        let watcher = Watcher::start(extent, &[], Some(backend))?;
         let on = call_nanos();
         pairs.push((other, off, on));
         drop(watcher);
@@ -97,7 +98,7 @@ fn unrelated(extent: &Extent, backend: &str, found: &mut Found) -> Result<()> {
     let name = format!("{backend}: added to a system call without a socket");
     let figure = Figure::new(SUITE, name, "ns", added.median()).range(added.range());
     found.figures.push(figure.spread(same.spread_around(0.0)));
-    let watcher = Watcher::start(extent, &without_the_load(), Some(backend))?;
+    let watcher = Watcher::start(extent, &[], Some(backend))?;
     let hooks = on_every_call(watcher.agent.pid())?;
     let name = format!("{backend}: hooks on every system call");
     found

@@ -74,11 +74,6 @@ impl Watcher {
     }
 }
 
-/// The load generator is this program.
-pub(crate) fn without_the_load() -> Vec<String> {
-    vec!["discovery.exclude=[{exe: \"*/kerntally-overhead\"}]".to_owned()]
-}
-
 pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]

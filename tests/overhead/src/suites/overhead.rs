@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::run::{Round, Run, rounds};
-use super::{Extent, Found, without_the_load};
+use super::run::{Round, Run, Watched, rounds};
+use super::{Extent, Found};
 use crate::figure::{Figure, Target, targets};
 use crate::spread::Values;
 use crate::subject::{Running, Subject};
@@ -39,14 +39,14 @@ fn of(extent: &Extent, subject: Subject, found: &mut Found) -> Result<()> {
     use super::run::SERVER_CORE;
     let server = subject.start(SERVER_CORE)?;
     let plan = server.plan(None, extent.millis);
-    let saturated = rounds(extent, &server, &plan, &without_the_load())?;
+    let saturated = rounds(extent, &server, &plan, Watched::Server)?;
     let held = subject == Subject::NginxTiny;
     let name = |what: &str| format!("{}: {what}", subject.name());
     of_saturation(&saturated, held, &name, found);
     part_load(extent, &server, &saturated, held, &name, found)?;
     if held {
         println!("  the load watched too:");
-        let watched = rounds(extent, &server, &plan, &[])?;
+        let watched = rounds(extent, &server, &plan, Watched::Both)?;
         let name = |what: &str| format!("{}, the load watched too: {what}", subject.name());
         of_saturation(&watched, false, &name, found);
     }
@@ -146,7 +146,7 @@ fn part_load(
     let rate = PART_LOAD * median(saturated, |round| round.off.rate());
     println!("  at {rate:.0} requests/s:");
     let plan = server.plan(Some(rate), extent.millis);
-    let rounds = rounds(extent, server, &plan, &without_the_load())?;
+    let rounds = rounds(extent, server, &plan, Watched::Server)?;
     let quantiles: [(&str, Amount); 3] = [
         ("p50 at 70 % load, on/off", |run| {
             super::real(run.report.median)

@@ -14,6 +14,14 @@ use crate::system::{self, Busy};
 pub(crate) const LOAD_CORE: usize = 0;
 pub(crate) const SERVER_CORE: usize = 1;
 
+/// Whom the agent watches; what else goes on on the machine is not in any count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    Server,
+    /// The load generator too.
+    Both,
+}
+
 /// What one run gave.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
@@ -44,6 +52,21 @@ pub(crate) struct Round {
     pub(crate) off: Run,
     pub(crate) on: Run,
     pub(crate) cost: Cost,
+}
+
+impl Watched {
+    /// The rule for the agent.
+    pub(crate) fn include(self, server: &Running) -> String {
+        let mut items: Vec<String> = server
+            .pids
+            .iter()
+            .map(|pid| format!("{{pid: {pid}}}"))
+            .collect();
+        if self == Self::Both {
+            items.push("{exe: \"*/kerntally-overhead\"}".to_owned());
+        }
+        format!("discovery.include=[{}]", items.join(", "))
+    }
 }
 
 impl Run {
@@ -112,10 +135,10 @@ pub(crate) fn run_watched(
     extent: &Extent,
     server: &Running,
     plan: &Plan,
-    sets: &[String],
+    watched: Watched,
 ) -> Result<(Run, Cost)> {
-    let watcher = Watcher::start(extent, sets, None)?;
-    let agent = &watcher.agent;
+    let running = Watcher::start(extent, &[watched.include(server)], None)?;
+    let agent = &running.agent;
     let before = agent.ledger()?;
     let ring = ring::Watch::start(agent.pid())?;
     let run = run(server, plan, Some(agent.pid()))?;
@@ -125,7 +148,7 @@ pub(crate) fn run_watched(
     let ledger = agent.ledger()?;
     let counted = |role: &str| ledger.counted_of(role) - before.counted_of(role);
     // The load's own side, where it is watched, is beside what the server has.
-    let of_load = run.report.sent * u64::from(sets.is_empty());
+    let of_load = run.report.sent * u64::from(watched == Watched::Both);
     let expected = run.report.sent * server.exchanges + of_load;
     let degraded = ["tallied_degraded", "tallied_without_service"].map(|name| ledger.outcome(name));
     let cost = Cost {
@@ -143,7 +166,7 @@ pub(crate) fn rounds(
     extent: &Extent,
     server: &Running,
     plan: &Plan,
-    sets: &[String],
+    watched: Watched,
 ) -> Result<Vec<Round>> {
     ensure!(
         system::cores() > SERVER_CORE,
@@ -154,7 +177,7 @@ pub(crate) fn rounds(
         let round = if number % 2 == 0 {
             let other = run(server, plan, None)?;
             let off = run(server, plan, None)?;
-            let (on, cost) = run_watched(extent, server, plan, sets)?;
+            let (on, cost) = run_watched(extent, server, plan, watched)?;
             Round {
                 other,
                 off,
@@ -162,7 +185,7 @@ pub(crate) fn rounds(
                 cost,
             }
         } else {
-            let (on, cost) = run_watched(extent, server, plan, sets)?;
+            let (on, cost) = run_watched(extent, server, plan, watched)?;
             let off = run(server, plan, None)?;
             let other = run(server, plan, None)?;
             Round {

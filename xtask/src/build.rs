@@ -142,6 +142,23 @@ fn encoded_flags(linker: &Path) -> OsString {
     flags
 }
 
+/// Builds one program of the workspace and returns its path.
+pub(crate) fn program(
+    workspace: &Workspace,
+    package: &str,
+    name: &str,
+    arguments: &[&str],
+) -> Result<PathBuf> {
+    let mut build = Command::new(cargo());
+    build.current_dir(workspace.root());
+    build.args(["build", "-p", package, "--bin", name]);
+    build
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(arguments);
+    let messages = command::capture(&mut build).with_context(|| format!("building {name}"))?;
+    executable(&messages)
+}
+
 /// The one linked program in cargo's messages.
 pub(crate) fn executable(messages: &str) -> Result<PathBuf> {
     match executables(messages).as_slice() {

@@ -7,6 +7,7 @@
     reason = "a command-line tool speaks to its user by printing"
 )]
 
+mod bench;
 mod build;
 mod command;
 mod docs;
@@ -63,6 +64,8 @@ enum Task {
     },
     /// Run the conversations on guest kernels
     Vm(vm::Choice),
+    /// Measure what the agent costs
+    Bench(bench::Choice),
     /// Fuzz every parser of bytes that others wrote
     Fuzz(fuzz::Choice),
     /// Check the dependency rule, sizes and wording
@@ -92,6 +95,7 @@ fn perform(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Test { all } => Ok(gate::run(&workspace, *all)),
         Task::Soak { minutes } => gate::soak(&workspace, *minutes),
         Task::Vm(choice) => vm::run(&workspace, choice),
+        Task::Bench(choice) => bench::run(&workspace, choice),
         Task::Fuzz(choice) => fuzz::run(&workspace, choice),
         Task::CheckStyle => style::run(&workspace),
         Task::Docs => docs::write(&workspace).map(|()| ExitCode::SUCCESS),

@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("kerntally-e2e", &["kerntally-abi"]),
     ("kerntally-guest", &[]),
+    ("kerntally-overhead", &["kerntally-e2e"]),
     ("xtask", &[]),
 ];
 

@@ -1,5 +1,5 @@
 //! What stages 4 to 6 cost at best: the fastest of many short batches, which a busy machine hardly changes, and
-//! memory and time of large collections.
+//! memory and time of large collections. Lines are `NAME: VALUE UNIT`, which `cargo xtask bench` reads.
 #![allow(clippy::print_stdout, reason = "it prints figures")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -36,39 +36,67 @@ fn two_hundred_series() -> Vec<Sample> {
         .collect()
 }
 
-fn exchanges() {
-    let cases = [
+/// Names, the configuration they need, and exchanges in turn.
+fn cases() -> Vec<(&'static str, Config, Vec<Sample>)> {
+    let traced = "GET /cart/items HTTP/1.1\r\nHost: shop.example:8080\r\n\
+        traceparent: 00-00000000000000aa00000000000000bb-00000000000000cc-01\r\n\r\n";
+    let mut with_pattern = Config::default();
+    with_pattern.routes.patterns = PatternSet::parse(["/users/{id}/posts"]).unwrap_or_default();
+    let users = || Sample::server("/users/17/posts?page=2", 200);
+    vec![
+        ("server, learnt route", Config::default(), vec![users()]),
+        ("server, operator's pattern", with_pattern, vec![users()]),
         (
-            "server, learnt route",
-            vec![Sample::server("/users/17/posts?page=2", 200)],
+            "server, no route",
+            Config::default(),
+            vec![Sample::server("/un/known", 404)],
         ),
-        ("server, 200 series", two_hundred_series()),
-        ("client", vec![Sample::client("/api/v1/items/9", 200)]),
-    ];
-    for (name, samples) in &cases {
+        (
+            "server, exemplar",
+            Config::default(),
+            vec![users().with_head(traced)],
+        ),
+        (
+            "server, 200 series",
+            Config::default(),
+            two_hundred_series(),
+        ),
+        (
+            "client",
+            Config::default(),
+            vec![Sample::client("/api/v1/items/9", 200)],
+        ),
+    ]
+}
+
+fn exchanges() {
+    for (name, config, samples) in cases() {
         let records: Vec<_> = samples.iter().map(Sample::record).collect();
         let exchanges: Vec<_> = samples
             .iter()
             .zip(&records)
             .map(|(sample, record)| sample.exchange(record))
             .collect();
-        let mut of_exchanges = pipeline(&Config::default());
+        let mut of_exchanges = pipeline(&config);
         let mut next = exchanges.iter().cycle();
         let exchange_ns = fastest(|| {
             if let Some(exchange) = next.next() {
                 black_box(of_exchanges.on_exchange(exchange, at(1)));
             }
         });
-        let mut of_records = pipeline(&Config::default());
+        let mut of_records = pipeline(&config);
         let mut next = samples.iter().cycle();
-        let record_ns = fastest(|| {
+        let mut send = || {
             if let Some(sample) = next.next() {
                 black_box(sample.send(&mut of_records, at(1)));
             }
-        });
-        println!(
-            "{name}: {exchange_ns:.0} ns from the exchange, {record_ns:.0} ns from the record"
-        );
+        };
+        let record_ns = fastest(&mut send);
+        let allocations = allocation_counter::measure(|| (0..BATCH).for_each(|_| send()));
+        println!("{name}, exchange to series: {exchange_ns:.0} ns");
+        println!("{name}, record to series: {record_ns:.0} ns");
+        let each = allocations.count_total as f64 / BATCH as f64;
+        println!("{name}, allocations: {each} per exchange");
     }
 }
 
@@ -86,13 +114,20 @@ fn fastest(mut call: impl FnMut()) -> f64 {
 }
 
 fn collections() {
-    let mut filled = None;
-    let memory = allocation_counter::measure(|| filled = Some(hundred_thousand()));
-    let Some(mut pipeline) = filled else { return };
+    for routes in [3, 25, 250] {
+        let mut filled = None;
+        let memory = allocation_counter::measure(|| filled = Some(filled_with(routes)));
+        if let Some(pipeline) = filled {
+            collection(pipeline, memory.bytes_current);
+        }
+    }
+}
+
+fn collection(mut pipeline: Pipeline, bytes: i64) {
     let series = pipeline.series_len();
     println!(
-        "{series} series: {:.0} bytes each",
-        memory.bytes_current as f64 / series as f64
+        "{series} series, memory: {:.0} B each",
+        bytes as f64 / series as f64
     );
     let mut best = [f64::INFINITY; 3];
     for second in 0..20 {
@@ -107,10 +142,12 @@ fn collections() {
         black_box(collection.snapshot());
         best[2] = best[2].min(start.elapsed().as_secs_f64() * 1e3);
     }
-    println!(
-        "peek {:.1} ms, collection {:.1} ms, its snapshot {:.1} ms",
-        best[0], best[1], best[2]
-    );
+    for (name, millis) in ["peek", "collection", "snapshot of a collection"]
+        .iter()
+        .zip(best)
+    {
+        println!("{series} series, {name}: {millis:.2} ms");
+    }
 }
 
 /// `ggg`, `ggh` ... `zzz`: nothing that looks like a value.
@@ -119,16 +156,19 @@ fn words() -> impl Iterator<Item = String> {
     letters().flat_map(move |a| letters().map(move |b| format!("{a}{b}")))
 }
 
-/// Each series with durations over three decades, as a service has them.
-fn hundred_thousand() -> Pipeline {
+/// 400 series for each route, with durations over three decades, as a service has them.
+fn filled_with(routes: usize) -> Pipeline {
     let mut config = Config::default();
     config.cardinality.per_service = 200_000;
     config.cardinality.total = 200_000;
-    let patterns: Vec<String> = words().take(250).map(|word| format!("/{word}")).collect();
+    let patterns: Vec<String> = words()
+        .take(routes)
+        .map(|word| format!("/{word}"))
+        .collect();
     let patterns = PatternSet::parse(patterns.iter().map(String::as_str));
     config.routes.patterns = patterns.unwrap_or_default();
     let mut pipeline = pipeline(&config);
-    for route in words().take(250) {
+    for route in words().take(routes) {
         for status in 200..600 {
             for step in 0..20 {
                 Sample {

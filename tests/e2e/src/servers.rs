@@ -43,7 +43,8 @@ pub const ALL: &[(&str, Starter)] = &[
 ];
 
 impl Server {
-    fn start(
+    /// Starts a command that will listen at `address`, and waits until it does.
+    pub fn start(
         directory: &Path,
         address: String,
         service: &'static str,
@@ -86,6 +87,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    /// The process that was started; it may have children.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Asks it to end and waits.

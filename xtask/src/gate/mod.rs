@@ -49,11 +49,12 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
         } else {
             vm::Choice::subset()
         };
+        report.suite("budgets", |suite| suites::budgets(workspace, suite));
         report.suite("guest kernels", |suite| {
             suites::guests(workspace, &choice, suite)
         });
     } else {
-        report.fail("end-to-end tests and guest kernels: there is no agent to test");
+        report.fail("end-to-end tests, budgets and guest kernels: there is no agent to test");
     }
     if !all {
         report.note(

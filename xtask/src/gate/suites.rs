@@ -8,12 +8,13 @@ use anyhow::{Context, Result, bail};
 
 use super::Report;
 use super::libtest::Suite;
+use crate::bench;
 use crate::build;
 use crate::command;
 use crate::fuzz;
 use crate::linker::cargo;
 use crate::packages::Manager;
-use crate::vm;
+use crate::vm::{self, Tally};
 use crate::workspace::Workspace;
 
 /// Seconds for each fuzz target: enough to notice what the last change broke.
@@ -61,9 +62,9 @@ pub(crate) fn fuzzing(workspace: &Workspace, all: bool, report: &mut Report) -> 
         match finding.outcome {
             Ok(inputs) => {
                 println!("  {}: {inputs} inputs, nothing found", finding.target);
-                report.add(vm::Tally {
+                report.add(Tally {
                     passed: 1,
-                    ..vm::Tally::default()
+                    ..Tally::default()
                 });
             }
             Err(error) => report.fail(format!("fuzzing {}: {error:#}", finding.target)),
@@ -198,6 +199,23 @@ fn debian_packages(source: &str) -> Vec<&str> {
         .lines()
         .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
     quoted.collect()
+}
+
+/// What repeats from run to run, against its budgets: instructions, verifier, maps, size.
+pub(crate) fn budgets(workspace: &Workspace, report: &mut Report) -> Result<()> {
+    for line in bench::regressions(workspace)? {
+        let what = format!("budget {}: {}", line.name, line.why);
+        match line.word.as_str() {
+            "within" => report.add(Tally {
+                passed: 1,
+                ..Tally::default()
+            }),
+            "over" => report.fail(what),
+            // Another kernel's verifier, or no emulator: nothing to hold it against.
+            _ => report.skip(what),
+        }
+    }
+    Ok(())
 }
 
 /// Guest kernels; without an emulator that can be installed, a skip.

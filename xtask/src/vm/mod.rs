@@ -4,6 +4,7 @@
 //! with a kernel that stayed silent, is a pass.
 
 mod console;
+pub(crate) mod counted;
 mod initramfs;
 mod kernels;
 mod qemu;
@@ -12,10 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
-use crate::linker::cargo;
 use crate::packages::{Purpose, ensure_program};
 use crate::progress::{Step, seconds};
 use crate::workspace::Workspace;
@@ -23,6 +23,7 @@ use crate::{build, command};
 use console::{CaseResult, Console, Outcome};
 pub(crate) use initramfs::shared_libraries;
 use kernels::{Kernel, LINES, Line};
+pub(crate) use kernels::{Line as KernelLine, parse as parse_kernel};
 use qemu::Guest;
 
 /// Which guests to run.
@@ -216,6 +217,7 @@ fn guest(
         words: &words,
         log: &log,
         limit,
+        counted: false,
     };
     let (mut console, mut timed_out) = guest.run()?;
     if !console.started() {
@@ -335,19 +337,7 @@ fn stripped(program: &Path, directory: &Path) -> PathBuf {
 }
 
 fn program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
-    let mut build = Command::new(cargo());
-    build.current_dir(workspace.root());
-    build.args([
-        "build",
-        "-p",
-        package,
-        "--bin",
-        name,
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    let messages = command::capture(&mut build).with_context(|| format!("building {name}"))?;
-    build::executable(&messages)
+    build::program(workspace, package, name, &[])
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// As many descriptors as the system lets one process have.
-fn raise_descriptors() {
+pub fn raise_descriptors() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.maximum = limit.maximum.map(|most| most.max(MOST_DESCRIPTORS));

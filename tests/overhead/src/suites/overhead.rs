@@ -1,0 +1,205 @@
+//! Servers at saturation, and at 70 % of it, with the agent off and on in turn.
+
+use anyhow::Result;
+
+use super::run::{Round, Run, Watched, rounds};
+use super::{Extent, Found};
+use crate::figure::{Figure, Target, targets};
+use crate::spread::Values;
+use crate::subject::{Running, Subject};
+
+const SUITE: &str = "overhead";
+/// Share of its saturated rate at which latencies are compared.
+const PART_LOAD: f64 = 0.7;
+/// Above this the load itself may have been what was saturated.
+const LOAD_BUSY: f64 = 0.95;
+
+/// One amount of a run.
+type Amount = fn(&Run) -> f64;
+
+/// Measures every server that can be started here.
+pub(crate) fn measure(extent: &Extent) -> Found {
+    let mut found = Found::default();
+    for subject in Subject::ALL {
+        println!("\n{}", subject.name());
+        if let Err(error) = of(extent, subject, &mut found) {
+            println!("  not measured: {error:#}");
+            found
+                .notes
+                .push(format!("{} not measured: {error:#}", subject.name()));
+        }
+    }
+    found
+        .notes
+        .push("http2, tls and grpc are not built, so not measured".to_owned());
+    found
+}
+
+fn of(extent: &Extent, subject: Subject, found: &mut Found) -> Result<()> {
+    use super::run::SERVER_CORE;
+    let server = subject.start(SERVER_CORE)?;
+    let plan = server.plan(None, extent.millis);
+    let saturated = rounds(extent, &server, &plan, Watched::Server)?;
+    let held = subject == Subject::NginxTiny;
+    let name = |what: &str| format!("{}: {what}", subject.name());
+    of_saturation(&saturated, held, &name, found);
+    part_load(extent, &server, &saturated, held, &name, found)?;
+    if held {
+        println!("  the load watched too:");
+        let watched = rounds(extent, &server, &plan, Watched::Both)?;
+        let name = |what: &str| format!("{}, the load watched too: {what}", subject.name());
+        of_saturation(&watched, false, &name, found);
+    }
+    Ok(())
+}
+
+fn of_saturation(rounds: &[Round], held: bool, name: &dyn Fn(&str) -> String, found: &mut Found) {
+    let against =
+        |figure: Figure, target: Target| if held { figure.against(target) } else { figure };
+    let throughput = ratio(rounds, name("throughput, on/off"), Run::rate);
+    let added = added(
+        rounds,
+        name("processor time added to the server"),
+        Run::server_micros,
+    );
+    let whole = self::added(
+        rounds,
+        name("processor time added to the machine"),
+        Run::whole_micros,
+    );
+    let agent = median(rounds, |round| round.on.agent_micros());
+    let agent = Figure::new(
+        SUITE,
+        name("processor time of the agent"),
+        "us/request",
+        agent,
+    );
+    found.figures.extend([
+        against(throughput, targets::THROUGHPUT),
+        against(added, targets::SERVER_MICROS),
+        whole,
+        against(agent, targets::AGENT_MICROS),
+    ]);
+    costs(rounds, held, name, found);
+    busy(rounds, name, found);
+}
+
+fn costs(rounds: &[Round], held: bool, name: &dyn Fn(&str) -> String, found: &mut Found) {
+    let most = |of: &dyn Fn(&Round) -> f64| Values::new(rounds.iter().map(of)).range().1;
+    let figure = |what: &str, unit, value| Figure::new(SUITE, name(what), unit, value);
+    let lost = figure(
+        "lost",
+        "exchanges",
+        most(&|round| super::real(round.cost.lost)),
+    );
+    let maps = figure(
+        "kernel memory of the maps",
+        "MiB",
+        most(&|round| round.cost.maps_mib),
+    );
+    let degraded = most(&|round| super::real(round.cost.degraded));
+    found.figures.push(lost.against(targets::LOST));
+    if held {
+        found.figures.push(maps.against(targets::MAPS_MIB));
+    }
+    found.figures.extend([
+        figure("counted without detail", "exchanges", degraded),
+        figure(
+            "resident memory",
+            "MiB",
+            most(&|round| round.cost.resident_mib),
+        ),
+        figure(
+            "most of the ring in use",
+            "%",
+            most(&|round| 100.0 * round.cost.ring),
+        ),
+    ]);
+}
+
+fn busy(rounds: &[Round], name: &dyn Fn(&str) -> String, found: &mut Found) {
+    let of = |place: usize| median(rounds, |round| round.off.busy()[place]);
+    let names = [
+        "the server's core busy",
+        "the load's core busy",
+        "of it the load itself",
+    ];
+    for (place, what) in names.into_iter().enumerate() {
+        found
+            .figures
+            .push(Figure::new(SUITE, name(what), "%", 100.0 * of(place)));
+    }
+    if of(2) > LOAD_BUSY {
+        let note = "the load's own core was full: the server may not have been saturated";
+        found.notes.push(name(note));
+    }
+}
+
+fn part_load(
+    extent: &Extent,
+    server: &Running,
+    saturated: &[Round],
+    held: bool,
+    name: &dyn Fn(&str) -> String,
+    found: &mut Found,
+) -> Result<()> {
+    let rate = PART_LOAD * median(saturated, |round| round.off.rate());
+    println!("  at {rate:.0} requests/s:");
+    let plan = server.plan(Some(rate), extent.millis);
+    let rounds = rounds(extent, server, &plan, Watched::Server)?;
+    let quantiles: [(&str, Amount); 3] = [
+        ("p50 at 70 % load, on/off", |run| {
+            super::real(run.report.median)
+        }),
+        ("p99 at 70 % load, on/off", |run| {
+            super::real(run.report.p99)
+        }),
+        ("p99.9 at 70 % load, on/off", |run| {
+            super::real(run.report.p999)
+        }),
+    ];
+    for (place, (what, quantile)) in quantiles.into_iter().enumerate() {
+        let figure = ratio(&rounds, name(what), quantile);
+        let figure = if held && place == 1 {
+            figure.against(targets::P99)
+        } else {
+            figure
+        };
+        found.figures.push(figure);
+    }
+    let p99 = median(&rounds, |round| super::real(round.off.report.p99) / 1e3);
+    found
+        .figures
+        .push(Figure::new(SUITE, name("p99 at 70 % load, off"), "us", p99));
+    let lost = rounds.iter().map(|round| super::real(round.cost.lost));
+    let lost = Figure::new(SUITE, name("lost at 70 % load"), "exchanges", lost.sum());
+    found.figures.push(lost.against(targets::LOST));
+    let agent = median(&rounds, |round| round.on.agent_micros());
+    let name = name("processor time of the agent at 70 % load");
+    found
+        .figures
+        .push(Figure::new(SUITE, name, "us/request", agent));
+    Ok(())
+}
+
+/// The median of on over off, beside off over off.
+fn ratio(rounds: &[Round], name: String, of: Amount) -> Figure {
+    let on = Values::new(rounds.iter().map(|round| of(&round.on) / of(&round.off)));
+    let same = Values::new(rounds.iter().map(|round| of(&round.other) / of(&round.off)));
+    Figure::new(SUITE, name, "ratio", on.median())
+        .range(on.range())
+        .spread(same.spread_around(1.0))
+}
+
+/// The median of on less off, beside off less off.
+fn added(rounds: &[Round], name: String, of: Amount) -> Figure {
+    let on = Values::new(rounds.iter().map(|round| of(&round.on) - of(&round.off)));
+    let same = Values::new(rounds.iter().map(|round| of(&round.other) - of(&round.off)));
+    Figure::new(SUITE, name, "us/request", on.median())
+        .range(on.range())
+        .spread(same.spread_around(0.0))
+}
+
+fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
+    Values::new(rounds.iter().map(of)).median()
+}

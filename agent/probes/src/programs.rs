@@ -216,9 +216,13 @@ impl Hook {
                 let fd = program
                     .fd()
                     .map_err(|error| self.explain("attach", &error))?;
-                return ReturnHook::attach(fd.as_fd(), self.target)
-                    .map(Link::Return)
-                    .map_err(|error| self.explain("attach", &error));
+                if let Ok(hook) = ReturnHook::attach(fd.as_fd(), self.target) {
+                    return Ok(Link::Return(hook));
+                }
+                // Without tracefs there is room for fewer calls at a time.
+                <&mut KProbe>::try_from(program)
+                    .and_then(|it| it.attach(self.target, 0))
+                    .map(|id| Link::Kprobe(self.program, id))
             }
             Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)
                 .and_then(|it| it.attach(self.target))

@@ -11,6 +11,7 @@ use super::cases::{self, Case, When};
 use super::judge::{judge_alone, judge_together};
 use super::running::{Played, Running, full_name};
 use super::stream::Transport;
+use super::budgets::NotTold;
 use super::{Scale, checks};
 use crate::agent::{Agent, AgentOptions};
 use crate::truth::{Role, Tally, Tolerance};
@@ -113,6 +114,7 @@ pub fn run(options: &RunOptions) -> Result<Verdict> {
             {
                 let outcome = match (check.run)(options, binary) {
                     Ok(()) => Outcome::Passed,
+                    Err(error) if error.is::<NotTold>() => Outcome::Blind(error.to_string()),
                     Err(error) => Outcome::Failed(format!("{error:#}")),
                 };
                 judge(check.name, &outcome);

@@ -57,7 +57,7 @@ impl Backend {
                 "data received by splice(2) is known by its length only, and not at all on Unix sockets",
                 "heads sent from page cache by sendfile(2) cannot be read",
                 "kernel threads' own sockets are not looked at",
-                "a call whose return the kernel does not show is missed, and counted: of more than 2048 threads that wait in a receive at a time, those beyond",
+                "a call whose return the kernel does not show is missed, and counted: of more than 2048 threads that wait in a receive at a time, those beyond; where tracefs cannot be written, of more than 10 or two for each processor",
                 "a call that was already waiting when the agent attached is not seen",
             ],
             Self::Syscall => &[

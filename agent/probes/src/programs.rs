@@ -229,9 +229,13 @@ impl Hook {
             Kind::Kprobe => <&mut KProbe>::try_from(program)
                 .and_then(|it| it.attach(self.target, 0))
                 .map(|id| Link::Kprobe(self.program, id)),
-            Kind::Kretprobe => ReturnHook::attach(program.fd()?.as_fd(), self.target)
-                .map(Link::Return)
-                .map_err(ProgramError::from),
+            Kind::Kretprobe => match ReturnHook::attach(program.fd()?.as_fd(), self.target) {
+                Ok(hook) => Ok(Link::Return(hook)),
+                // Without tracefs there is room for fewer calls at a time.
+                Err(_) => <&mut KProbe>::try_from(program)
+                    .and_then(|it| it.attach(self.target, 0))
+                    .map(|id| Link::Kprobe(self.program, id)),
+            },
             Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)
                 .and_then(|it| it.attach(self.target))
                 .map(|id| Link::RawTracepoint(self.program, id)),

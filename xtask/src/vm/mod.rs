@@ -71,6 +71,7 @@ const SUBSET: &[&str] = &[
     "endless-head/tcp4",
     "sigterm-leaves-nothing",
     "open-at-disable-is-named",
+    "verifier-budgets",
 ];
 
 impl Choice {

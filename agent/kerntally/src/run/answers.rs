@@ -158,7 +158,7 @@ impl Agent {
         })
     }
 
-    /// Zeros unless `kernel.bpf_stats_enabled` is 1.
+    /// Runs are zeros unless `kernel.bpf_stats_enabled` is 1, instructions before kernel 5.16.
     fn programs(&self) -> Vec<Value> {
         let stats = self.hooks.program_stats().into_iter();
         stats
@@ -167,6 +167,7 @@ impl Agent {
                     "name": program.name,
                     "run_count": program.run_count,
                     "run_time_ns": program.run_time_ns,
+                    "verified_instructions": program.verified_insns,
                 })
             })
             .collect()

@@ -65,9 +65,10 @@ pub fn message(header: u64) -> Buffer {
 /// A word of user memory, 0 if it cannot be read.
 #[inline(always)]
 pub fn user_word(address: u64) -> u64 {
-    let mut word = 0u64;
-    // SAFETY: the helper checks the source and writes the eight bytes of `word`.
-    let failed =
-        unsafe { generated::bpf_probe_read_user((&raw mut word).cast(), 8, address as *const _) };
-    if failed == 0 { word } else { 0 }
+    let mut word = core::mem::MaybeUninit::<u64>::uninit();
+    // SAFETY: the helper checks the source and writes the eight bytes of `word`: zeroes where it fails.
+    unsafe {
+        generated::bpf_probe_read_user(word.as_mut_ptr().cast(), 8, address as *const _);
+        word.assume_init()
+    }
 }

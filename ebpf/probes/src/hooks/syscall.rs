@@ -193,7 +193,6 @@ fn socket_of(descriptor: u64) -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn take_messages(socket: u64, direction: u64, array: u64, count: u64) -> u64 {
     let count = count as u32;
-    let received = direction == u64::from(direction::INGRESS);
     // Batches of datagrams are common, and nothing here is for them.
     if !kernel::is_stream(socket) {
         return 0;
@@ -204,21 +203,19 @@ extern "C" fn take_messages(socket: u64, direction: u64, array: u64, count: u64)
         behind += message_len(array, index);
         index += 1;
     }
+    let mut len = 1;
     let mut index = 0;
-    while index < BATCH_MESSAGES && index < count {
-        let len = message_len(array, index);
-        if len == 0 {
-            if received {
-                lifecycle::received_end(program::RECEIVE, socket);
-            }
-            return 0;
-        }
+    while index < BATCH_MESSAGES && index < count && len != 0 {
+        len = message_len(array, index);
         behind -= len;
         let header = array + u64::from(index) * MMSGHDR_BYTES;
         take_message(socket, header, len << 8 | direction, behind);
         index += 1;
     }
-    if count > BATCH_MESSAGES {
+    // A receive of nothing is the end of the stream.
+    if len == 0 && direction == u64::from(direction::INGRESS) {
+        lifecycle::received_end(program::RECEIVE, socket);
+    } else if count > BATCH_MESSAGES {
         counters::add(Counter::MessagesCut, u64::from(count - BATCH_MESSAGES));
     }
     0
@@ -233,6 +230,9 @@ fn message_len(array: u64, index: u32) -> u64 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn take_message(socket: u64, header: u64, moved: u64, behind: u64) -> u64 {
+    if moved >> 8 == 0 {
+        return 0;
+    }
     let mut buffer = caller::message(header);
     buffer.behind = behind;
     let call = Call {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
+use super::budgets;
 use super::cases::{self, Case, SECRETS};
 use super::driver::RunOptions;
 use super::running::Running;
@@ -48,10 +49,21 @@ pub(super) const ALL: &[Check] = &[
         run: open_at_disable,
     },
     Check {
+        name: "verifier-budgets",
+        run: verifier_budgets,
+    },
+    Check {
         name: "cycles-under-load",
         run: cycles_under_load,
     },
 ];
+
+fn verifier_budgets(options: &RunOptions, binary: &Path) -> Result<()> {
+    let mut agent = start_agent(options, binary, "agent-budgets")?;
+    let kept = budgets::keep(&agent.json(&["status"])?);
+    agent.terminate()?;
+    kept
+}
 
 fn case(name: &str) -> Result<&'static Case> {
     cases::find(name).with_context(|| format!("there is no case {name}"))

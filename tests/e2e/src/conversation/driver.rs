@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::budgets::NotTold;
 use super::cases::{self, Case, When};
 use super::judge::{judge_alone, judge_together};
 use super::running::{Played, Running, full_name};
@@ -115,6 +116,7 @@ pub fn run(options: &RunOptions) -> Result<Verdict> {
             {
                 let outcome = match (check.run)(options, binary) {
                     Ok(()) => Outcome::Passed,
+                    Err(error) if error.is::<NotTold>() => Outcome::Blind(error.to_string()),
                     Err(error) => Outcome::Failed(format!("{error:#}")),
                 };
                 judge(check.name, &outcome);

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use kerntally_model::{EndReason, Exchange, Instrument, ProcessKey, Role, Scheme, Snapshot, Time};
 
 use crate::aggregate::{
-    AttributeName, ErrorKey, Facts, Generation, Held, Measured, Methods, Part, SeriesKey,
+    AttributeName, ErrorKey, Facts, Generation, Held, Measured, Methods, Own, Part, SeriesKey,
     SeriesTable, StatusKey, place,
 };
 use crate::attribute::{ProcessFacts, ProcessSource, Verdict};
@@ -197,6 +197,13 @@ impl Pipeline {
         {
             self.series.forget(slot);
         }
+        let series = &self.series;
+        for stream in self
+            .services
+            .take_unused(|stream| series.has_series(stream))
+        {
+            self.series.retire(stream);
+        }
         let services = &self.services;
         let held = self.series.take(now, |slot| {
             let service = services.service(slot);
@@ -284,7 +291,13 @@ impl Pipeline {
             .services
             .service_mut(slot)
             .ok_or(Outcome::RecordInvalid)?;
-        let stream = stream(service, &mut self.series, slot, instrument);
+        let stream = stream_of(
+            service,
+            &mut self.series,
+            slot,
+            instrument,
+            exchange.process,
+        );
         let stream = stream.ok_or(Outcome::DroppedByView)?;
         let recipe = service.recipes[place(instrument)]
             .as_deref()
@@ -327,7 +340,13 @@ impl Pipeline {
         let Some(service) = self.services.service_mut(slot) else {
             return;
         };
-        let stream = stream(service, &mut self.series, slot, instrument);
+        let stream = stream_of(
+            service,
+            &mut self.series,
+            slot,
+            instrument,
+            requests.process,
+        );
         let recipe = service.recipes[place(instrument)].as_deref();
         let (Some(stream), Some(recipe)) = (stream, recipe) else {
             return;
@@ -364,6 +383,33 @@ impl Pipeline {
     }
 }
 
+/// Stream of a process's instrument: the service's, unless each process has its own. Where there is no room for a
+/// series of a process that has none yet, the service's it is too: its overflow series takes what comes.
+fn stream_of(
+    service: &mut Service,
+    series: &mut SeriesTable,
+    slot: u32,
+    instrument: Instrument,
+    process: ProcessKey,
+) -> Option<u32> {
+    let shared = stream(service, series, slot, instrument)?;
+    let place = place(instrument);
+    let recipe = service.recipes[place].as_ref()?;
+    if !recipe.per_process {
+        return Some(shared);
+    }
+    let own = service.own_streams.get(&process);
+    if let Some(own) = own.and_then(|streams| streams[place]) {
+        return Some(own);
+    }
+    if !series.has_room(slot, service.settings.per_service) {
+        return Some(shared);
+    }
+    let own = series.open(slot, Some(Own { process, shared }), recipe);
+    service.own_streams.entry(process).or_default()[place] = Some(own);
+    Some(own)
+}
+
 /// Stream of a service's instrument, opened at its first measurement; `None` if the instrument is not emitted.
 fn stream(
     service: &mut Service,
@@ -379,7 +425,7 @@ fn stream(
         series.retire(stream);
     }
     let recipe = service.recipes[place].as_ref()?;
-    service.streams[place] = Some(series.open(slot, recipe));
+    service.streams[place] = Some(series.open(slot, None, recipe));
     service.streams[place]
 }
 

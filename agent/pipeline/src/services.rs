@@ -29,6 +29,9 @@ pub(crate) struct Settings {
     rule: Option<usize>,
 }
 
+/// Streams by the place of their instruments.
+pub(crate) type Streams = [Option<u32>; INSTRUMENTS.len()];
+
 /// A watched service.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -38,8 +41,10 @@ pub(crate) struct Service {
     pub(crate) client_routes: Routes,
     pub(crate) hosts: Hosts,
     pub(crate) recipes: Recipes,
-    /// Open streams by the place of their instruments.
-    pub(crate) streams: [Option<u32>; INSTRUMENTS.len()],
+    /// Open streams of all processes together.
+    pub(crate) streams: Streams,
+    /// Open streams of single processes.
+    pub(crate) own_streams: HashMap<ProcessKey, Streams>,
     /// Streams of recipes that are not in force any more.
     pub(crate) outdated: Vec<u32>,
     pub(crate) exchanges: [u64; 2],
@@ -170,6 +175,21 @@ impl Services {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
+    /// Streams of processes that have no series any more: such processes are forgotten.
+    pub(crate) fn take_unused(&mut self, is_used: impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut unused = Vec::new();
+        for service in self.slots.iter_mut().flatten() {
+            service.own_streams.retain(|_, streams| {
+                let stays = streams.iter().flatten().any(|stream| is_used(*stream));
+                if !stays {
+                    unused.extend(streams.iter().flatten());
+                }
+                stays
+            });
+        }
+        unused
+    }
+
     /// Streams of recipes that are not in force any more.
     pub(crate) fn take_outdated(&mut self) -> Vec<u32> {
         let services = self.slots.iter_mut().flatten();
@@ -280,6 +300,7 @@ impl Service {
         Self {
             recipes: settings.recipes(config, &workload.name),
             streams: [None; INSTRUMENTS.len()],
+            own_streams: HashMap::new(),
             outdated: Vec::new(),
             workload,
             server_routes: Routes::new(&settings.routes),
@@ -310,10 +331,13 @@ impl Service {
         }
         self.settings = Arc::clone(settings);
         let recipes = settings.recipes(config, &self.workload.name);
-        let changes = self.recipes.iter().zip(&recipes).zip(&mut self.streams);
-        for ((old, new), stream) in changes {
-            if old != new {
-                self.outdated.extend(stream.take());
+        let own = self.own_streams.values_mut();
+        for streams in own.chain([&mut self.streams]) {
+            let changes = self.recipes.iter().zip(&recipes).zip(streams);
+            for ((old, new), stream) in changes {
+                if old != new {
+                    self.outdated.extend(stream.take());
+                }
             }
         }
         self.recipes = recipes;

@@ -25,7 +25,7 @@ fn case(file: &str) -> Case {
 
 fn problems(case: &Case) -> Vec<Problem> {
     match load(&case.sources) {
-        Err(ConfigError::Invalid { problems }) => problems,
+        Err(ConfigError::Invalid { problems } | ConfigError::Clash { problems, .. }) => problems,
         other => panic!("expected problems, got {other:?}"),
     }
 }
@@ -187,6 +187,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "1",
         "resource.identity",
         "delta",
+    ),
+    (
+        "export: {temporality: delta}\nattributes: {http.server.active_requests: []}\nresource: {identity: none}\n",
+        "3",
+        "resource.identity",
+        "http.server.active_requests",
     ),
     (
         "export:\n  otlp:\n    endpoint: localhost\n",
@@ -354,6 +360,14 @@ fn delta_points_may_go_without_an_identity() {
     let loaded = load(&case(file).sources).unwrap();
     assert_eq!(loaded.config.export.temporality, Temporality::Delta);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn each_process_may_have_an_identity() {
+    let loaded = load(&case("resource: {identity: process}\n").sources).unwrap();
+    assert!(loaded.pipeline.per_process);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(!load(&case("").sources).unwrap().pipeline.per_process);
 }
 
 #[test]

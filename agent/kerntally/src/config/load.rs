@@ -91,8 +91,19 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", lines(problems))]
     Invalid { problems: Vec<Problem> },
+    /// Every key is right by itself; some would give wrong data together.
+    #[error("{}", lines(problems))]
+    Clash {
+        problems: Vec<Problem>,
+        config: Box<Config>,
+    },
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 /// Reads, merges and checks.
@@ -127,6 +138,18 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
                 .into_iter()
                 .map(|f| f.into_problem(&tree, &shown).to_string()),
         );
+        let clashes: Vec<_> = findings
+            .clashes
+            .into_iter()
+            .map(|f| f.into_problem(&tree, &shown))
+            .collect();
+        if problems.is_empty() && !clashes.is_empty() {
+            return Err(ConfigError::Clash {
+                problems: clashes,
+                config: Box::new(config),
+            });
+        }
+        problems.extend(clashes);
         if problems.is_empty() {
             let in_force = Loaded {
                 pipeline: stages::pipeline(&config).map_err(|e| e.into_error(&tree, &shown))?,

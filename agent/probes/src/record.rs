@@ -22,6 +22,8 @@ pub struct ExchangeView<'a> {
     pub end: EndReason,
     /// Kept bytes of the request head.
     pub head: &'a [u8],
+    /// Name that the peer of a Unix client is bound to, as the kernel keeps it; empty if it has none.
+    pub peer_name: &'a [u8],
 }
 
 impl ExchangeView<'_> {
@@ -70,9 +72,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Record<'_>> {
         kind::EXCHANGE => {
             let record: ExchangeRecord = read(bytes)?;
             let start = size_of::<ExchangeRecord>();
-            let head = bytes.get(start..start + header.tail_len as usize)?;
+            let tail = bytes.get(start..start + header.tail_len as usize)?;
+            let head_len = tail.len().checked_sub(record.peer_name_len.into())?;
+            let (head, peer_name) = tail.split_at(head_len);
             let end = EndReason::from_byte(record.end)?;
-            Some(Record::Exchange(ExchangeView { record, end, head }))
+            Some(Record::Exchange(ExchangeView {
+                record,
+                end,
+                head,
+                peer_name,
+            }))
         }
         kind::PROCESS => Some(Record::Process(ProcessView {
             record: read(bytes)?,

@@ -8,7 +8,7 @@ use kerntally_abi::{
     CELLS, Control, ExchangeRecord, FilterKey, TallyKey, TallyValue,
     limits::{
         CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED, FILTER_ENTRIES,
-        FILTER_ENTRIES_PREALLOCATED, HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES, PIPELINED_REQUESTS,
+        FILTER_ENTRIES_PREALLOCATED, HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES, PEER_NAME_BYTES, PIPELINED_REQUESTS,
         PROCESSES as PROCESS_LIMIT, RING_BYTES, TALLY_KEYS,
     },
 };
@@ -60,8 +60,10 @@ pub struct Scratch {
     pub tally: TallyKey,
     /// A record being put together, and behind it
     pub record: ExchangeRecord,
-    /// the kept start of its head.
+    /// the kept start of its head,
     pub head: [u8; HEAD_BYTES],
+    /// and room for the peer's name, which follows the head without a gap.
+    pub peer_name: [u8; PEER_NAME_BYTES],
 }
 
 /// Key of a stored request.

@@ -5,6 +5,7 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod traffic;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -22,30 +23,8 @@ fn main() {
     collections();
 }
 
-/// Exchanges of 200 series: statuses by routes.
-fn two_hundred_series() -> Vec<Sample> {
-    let routes = [
-        "/users/17/posts?page=2",
-        "/healthz",
-        "/cart/items",
-        "/a/b/c/d",
-        "/orders/9f8e7d6c",
-    ];
-    (200..240)
-        .flat_map(|status| routes.map(|route| Sample::server(route, status)))
-        .collect()
-}
-
 fn exchanges() {
-    let cases = [
-        (
-            "server, learnt route",
-            vec![Sample::server("/users/17/posts?page=2", 200)],
-        ),
-        ("server, 200 series", two_hundred_series()),
-        ("client", vec![Sample::client("/api/v1/items/9", 200)]),
-    ];
-    for (name, samples) in &cases {
+    for (name, samples) in &traffic::ordinary() {
         let records: Vec<_> = samples.iter().map(Sample::record).collect();
         let exchanges: Vec<_> = samples
             .iter()

@@ -105,7 +105,8 @@ fn add_peer_name(scratch: *mut Scratch, kept: u32) -> u32 {
         return 0;
     }
     let len = bounded(len, NAME_MASK);
-    let head = (&raw mut (*scratch).head).cast::<u8>();
+    // SAFETY: the scratch memory is the calling program's own on this CPU.
+    let head = unsafe { &raw mut (*scratch).head }.cast::<u8>();
     // SAFETY: head and room for the name lie one behind the other and are longer than both masks together.
     let failed = unsafe {
         let behind = head.add(kept as usize);

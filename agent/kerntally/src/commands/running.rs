@@ -64,7 +64,6 @@ pub(crate) fn probes(global: &Global, command: &ProbesCommand) -> Result<(), Fai
 
 fn switch(selection: &ProbeSelection, on: bool) -> Result<Request, Failure> {
     let later = [
-        ("--persist", selection.persist),
         ("--service", selection.service.is_some()),
         ("--pid", selection.pid.is_some()),
     ];
@@ -78,6 +77,7 @@ fn switch(selection: &ProbeSelection, on: bool) -> Result<Request, Failure> {
     Ok(Request::SwitchProbes {
         names: selection.names.clone(),
         on,
+        persist: selection.persist,
     })
 }
 

@@ -11,6 +11,7 @@ use super::node::{Node, Origin, Step, SyntaxError, dotted};
 use super::schema::Config;
 use super::stages::StageError;
 use super::{attributes, check, stages, standard, variables};
+use crate::state;
 
 /// Where the file is looked for when none is named.
 pub(crate) const DEFAULT_PATH: &str = "/etc/kerntally/config.yaml";
@@ -46,6 +47,8 @@ pub(crate) struct Sources {
     pub(crate) variables: Vec<(String, String)>,
     /// `--set` and its shorthands, in order.
     pub(crate) settings: Vec<Setting>,
+    /// Switches that were kept in `state.dir` lie over the file.
+    pub(crate) with_switches: bool,
 }
 
 /// A valid configuration.
@@ -118,7 +121,10 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let standard = standard::apply(&mut tree, &sources.variables, &mut layers.warnings);
     layers.apply_variables(&mut tree, &sources.variables);
     layers.apply_settings(&mut tree, &sources.settings);
-    let config = layers.read(&tree, &shown, sources.unknown_keys);
+    let mut config = layers.read(&tree, &shown, sources.unknown_keys);
+    if let Some(config) = config.as_mut().filter(|_| sources.with_switches) {
+        layers.apply_switches(&mut tree, config);
+    }
 
     let Layers {
         mut warnings,
@@ -238,6 +244,33 @@ impl Layers {
             match Node::parse_value(&setting.value, &origin) {
                 Ok(node) => tree.set(&path, node),
                 Err(error) => self.refuse(&setting.flag, &setting.key, &error),
+            }
+        }
+    }
+
+    /// Over the file, and under what variables and options say.
+    fn apply_switches(&mut self, tree: &mut Node, config: &mut Config) {
+        let Some(dir) = &config.state.dir else {
+            return;
+        };
+        let file = state::switches_file(dir).display().to_string();
+        let switches = match state::read_switches(dir) {
+            Ok(switches) => switches,
+            Err(error) => {
+                let warning = format!("{file}: {error}; its switches are not in force");
+                self.warnings.push(warning);
+                return;
+            }
+        };
+        for (name, on) in switches {
+            let path = ["probes", &name].map(|key| Step::Key(key.to_owned()));
+            let is_over = !matches!(tree.locate(&path), Origin::Line(_));
+            if is_over || !config.probes.switch(&name, on) {
+                continue;
+            }
+            let origin = Origin::Variable(file.clone());
+            if let Ok(node) = Node::parse_value(if on { "true" } else { "false" }, &origin) {
+                tree.set(&["probes", &name], node);
             }
         }
     }

@@ -371,6 +371,41 @@ fn each_process_may_have_an_identity() {
 }
 
 #[test]
+fn kept_switches_lie_between_the_file_and_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    crate::state::keep_switches(&state, ["http1", "tls-go", "http9"], false).unwrap();
+    let file = format!(
+        "state: {{dir: {}}}\nprobes: {{http1: true}}\n",
+        state.display()
+    );
+    let case = case(&file);
+    let probes = |sources: &Sources| {
+        let loaded = load(sources).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        (loaded.config.probes.http1, loaded.config.probes.tls_go)
+    };
+    let mut sources = case.sources.clone();
+    assert_eq!(
+        probes(&sources),
+        (true, true),
+        "only where they are asked for"
+    );
+    sources.with_switches = true;
+    assert_eq!(probes(&sources), (false, false));
+    sources.variables = vec![("KERNTALLY_PROBES_HTTP1".to_owned(), "true".to_owned())];
+    assert_eq!(probes(&sources), (true, false));
+    fs::write(crate::state::switches_file(&state), "{").unwrap();
+    let loaded = load(&sources).unwrap();
+    assert!(
+        loaded.warnings[0].contains("probes.json"),
+        "{:?}",
+        loaded.warnings
+    );
+    assert!(loaded.config.probes.tls_go);
+}
+
+#[test]
 fn console_off_is_not_a_boolean() {
     let config = load(&case("export: {console: off, otlp: null}\n").sources)
         .unwrap()

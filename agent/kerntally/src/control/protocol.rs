@@ -62,6 +62,9 @@ pub(crate) enum Request {
         names: Vec<String>,
         /// On or off.
         on: bool,
+        /// After a restart too.
+        #[serde(default)]
+        persist: bool,
     },
 }
 

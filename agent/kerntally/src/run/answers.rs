@@ -10,6 +10,7 @@ use crate::inspection::named_by;
 use crate::ledger::role_name;
 use crate::output::with_schema;
 use crate::probes::{self, PROBES};
+use crate::state::{keep_switches, switches_file};
 
 impl Agent {
     /// Answers one request.
@@ -46,7 +47,7 @@ impl Agent {
                 Answer::Failed("not answered here".to_owned())
             }
             Request::Probes {} => Answer::Ok(with_schema(&self.probe_states())),
-            Request::SwitchProbes { names, on } => self.switch_probes(&names, on),
+            Request::SwitchProbes { names, on, persist } => self.switch_probes(&names, on, persist),
         }
     }
 
@@ -57,15 +58,27 @@ impl Agent {
         }
     }
 
-    fn switch_probes(&mut self, names: &[String], on: bool) -> Answer {
+    fn switch_probes(&mut self, names: &[String], on: bool, persist: bool) -> Answer {
         let selected = match probes::selection(names, on) {
             Ok(selected) => selected,
             Err(message) => return Answer::Refused(message),
         };
+        let state = self.loaded.config.state.dir.clone();
+        if persist && state.is_none() {
+            let message = "--persist needs state.dir in the agent's configuration: the directory where switches are kept";
+            return Answer::Refused(message.to_owned());
+        }
         if selected.iter().any(|probe| probe.is_built)
             && let Err(error) = self.switch(on)
         {
             return Answer::Failed(error.to_string());
+        }
+        if let (true, Some(dir)) = (persist, state)
+            && let Err(error) = keep_switches(&dir, selected.iter().map(|probe| probe.name), on)
+        {
+            let file = switches_file(&dir);
+            let switched = format!("switched, and not kept in {}: {error}", file.display());
+            return Answer::Failed(switched);
         }
         Answer::Ok(with_schema(&self.probe_states()))
     }

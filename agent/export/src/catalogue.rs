@@ -56,6 +56,13 @@ const POINTS: &str = "
 
 Absent on success, and on clients that closed before there was a status.
 
+## Values of `server.address` and `server.port`
+
+On clients, as the request says it: the target's authority, else `Host`, in lower case and at most 64 bytes; the port is the
+scheme's where none is given. Without a `Host` it is the peer's address and port (IPv4 mapped into IPv6 is IPv4), and on Unix
+sockets the name that the peer is bound to: its path, or `@` and an abstract name, and no port. It is absent where the peer
+has no name, and where this process closed the socket before the response was over.
+
 ## Points
 
 - Histograms are base-2 exponential ones, at most 160 buckets, with min and max. `histogram.type: explicit` has
@@ -102,7 +109,7 @@ const DEVIATIONS: &str = "
 - `http.route` of a request that matches no configured pattern is a heuristic template: the conventions want a route
   only from the framework. `routes.unmatched: absent` leaves it out.
 - `service.instance.id` is of the service and the node, not of the process: processes and pods of one version of a
-  service on a node write one stream.
+  service on a node write one stream, unless `resource.identity: process` parts them.
 - `status: class` (off by default) has `{STATUS_CLASS}`, such as `5xx`, in place of the status code.
 - `url.scheme` is that of the bytes on the socket, never from a header.
 - On clients, `server.address` past `cardinality.hosts_per_service` is `_OTHER`.

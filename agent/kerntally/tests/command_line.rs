@@ -149,6 +149,7 @@ mod tests {
                 "probes",
                 "disable",
                 "--all",
+                "--persist",
                 "--pid",
                 "1",
                 "--socket",

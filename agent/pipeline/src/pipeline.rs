@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::detail::{Detail, detail, facts};
 use crate::exemplar::{Chooser, Random};
 use crate::ledger::{Ledger, Outcome, ROLES, row};
-use crate::services::{OTHER, Service, Services, Standing};
+use crate::services::{OTHER, Service, Services, Standing, Whom};
 use crate::tap::Tap;
 
 /// One collection, to be answered by [`Pipeline::accepted`] once an exporter delivered it.
@@ -173,8 +173,19 @@ impl Pipeline {
                 self.services.processes().announce(process, comm);
                 self.services.undecide(process);
             }
-            ProcessNews::Exit => self.services.processes().exited(process, comm),
+            ProcessNews::Exit => self.services.exited(process, comm),
         }
+    }
+
+    /// Leaves a service or a process out until it is switched on again, or takes it in; false if too many are left out
+    /// already. On true the caller has the kernel ask again.
+    pub fn switch(&mut self, whom: Whom, on: bool) -> bool {
+        self.services.switch(whom, on)
+    }
+
+    /// Who is left out by hand.
+    pub fn switched_off(&self) -> impl Iterator<Item = &Whom> {
+        self.services.switched_off()
     }
 
     /// Writes outcomes to the ledger that the pipeline cannot know of.

@@ -1,5 +1,6 @@
 //! The services that are watched, each with what it has learnt, and the cache of verdicts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -14,6 +15,9 @@ use crate::route::Routes;
 
 /// Verdicts that are remembered; all are dropped when there are more.
 const VERDICTS: usize = 16_384;
+
+/// Services and processes that may be left out by hand.
+const SWITCHES: usize = 256;
 
 /// Slot of the service that stands for what has no name or no room.
 pub(crate) const OTHER: u32 = 0;
@@ -82,6 +86,16 @@ pub(crate) struct Services {
     by_identity: HashMap<Identity, u32>,
     verdicts: HashMap<VerdictKey, Standing>,
     memory: Memory,
+    switched_off: BTreeSet<Whom>,
+}
+
+/// Whom a probe is switched for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whom {
+    /// All processes of a service, by its name.
+    Service(String),
+    /// One process, by its number.
+    Process(u32),
 }
 
 impl Services {
@@ -99,6 +113,7 @@ impl Services {
             slots: vec![Some(stand_in)],
             by_identity: HashMap::new(),
             verdicts: HashMap::new(),
+            switched_off: BTreeSet::new(),
             memory: Memory::default(),
         }
     }
@@ -139,14 +154,49 @@ impl Services {
     /// What the rules say, past the cache.
     pub(crate) fn verdict(&mut self, process: ProcessKey, port: u16, role: Role) -> Verdict {
         let facts = self.processes.facts(process);
-        self.rules.verdict(
-            &Candidate {
-                facts,
-                pid: process.tgid,
-                port,
-            },
-            role,
-        )
+        let candidate = Candidate {
+            facts,
+            pid: process.tgid,
+            port,
+        };
+        let verdict = self.rules.verdict(&candidate, role);
+        match &verdict {
+            Verdict::Watch { workload, .. } if self.is_off(process, &workload.name) => {
+                Verdict::Exclude(ExcludeReason::SwitchedOff)
+            }
+            Verdict::Watch { .. } | Verdict::Exclude(_) => verdict,
+        }
+    }
+
+    fn is_off(&self, process: ProcessKey, service: &str) -> bool {
+        self.switched_off.iter().any(|whom| match whom {
+            Whom::Service(name) => name == service,
+            Whom::Process(tgid) => *tgid == process.tgid,
+        })
+    }
+
+    /// Leaves someone out, or takes them in again; false if there are too many already.
+    pub(crate) fn switch(&mut self, whom: Whom, on: bool) -> bool {
+        self.verdicts.clear();
+        if on {
+            self.switched_off.remove(&whom);
+            return true;
+        }
+        if self.switched_off.len() >= SWITCHES {
+            return false;
+        }
+        self.switched_off.insert(whom);
+        true
+    }
+
+    pub(crate) fn switched_off(&self) -> impl Iterator<Item = &Whom> {
+        self.switched_off.iter()
+    }
+
+    /// A process ended: another may get its number.
+    pub(crate) fn exited(&mut self, process: ProcessKey, comm: &str) {
+        self.switched_off.remove(&Whom::Process(process.tgid));
+        self.processes.exited(process, comm);
     }
 
     pub(crate) fn processes(&mut self) -> &mut Processes {

@@ -7,8 +7,9 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use kerntally_model::{Point, PointValue, ProcessKey, Role, Snapshot};
+    use kerntally_pipeline::attribute::ExcludeReason;
     use kerntally_pipeline::config::TemporalityPreference;
-    use kerntally_pipeline::{Config, Outcome, Pipeline, ProcessNews};
+    use kerntally_pipeline::{Config, Outcome, Pipeline, ProcessNews, Whom};
     use proptest::prelude::*;
 
     use crate::support::{Sample, Table, at, count, text};
@@ -180,6 +181,43 @@ mod tests {
         );
         let snapshot = pipeline.peek(at(2));
         assert_eq!(counts(&snapshot), [(None, 1), (Some(1), 1)]);
+    }
+
+    #[test]
+    fn services_and_processes_are_switched_off_and_on() {
+        let mut pipeline = pipeline(&Config::default());
+        let outcome = |pipeline: &mut Pipeline, tgid| {
+            Sample {
+                tgid,
+                ..Sample::server("/", 200)
+            }
+            .send(pipeline, at(1))
+        };
+        assert_eq!(outcome(&mut pipeline, 1), Outcome::Tallied);
+        assert!(pipeline.switch(Whom::Process(1), false));
+        assert_eq!(outcome(&mut pipeline, 1), Outcome::Excluded);
+        assert_eq!(outcome(&mut pipeline, 2), Outcome::Tallied);
+        let reasons: Vec<_> = pipeline.excluded().iter().map(|row| row.reason).collect();
+        assert_eq!(reasons, [ExcludeReason::SwitchedOff]);
+        assert!(pipeline.switch(Whom::Service("shop".to_owned()), false));
+        assert!(pipeline.switch(Whom::Process(1), true));
+        for tgid in [1, 2] {
+            assert_eq!(outcome(&mut pipeline, tgid), Outcome::Excluded);
+        }
+        assert!(pipeline.switch(Whom::Service("shop".to_owned()), true));
+        assert_eq!(outcome(&mut pipeline, 2), Outcome::Tallied);
+        // Another process may get the number of one that ended.
+        let process = ProcessKey {
+            tgid: 1,
+            start_ns: 7,
+        };
+        assert!(pipeline.switch(Whom::Process(1), false));
+        pipeline.on_process(process, ProcessNews::Exit, "shop");
+        assert_eq!(pipeline.switched_off().count(), 0);
+        for pid in 0..256 {
+            assert!(pipeline.switch(Whom::Process(pid), false));
+        }
+        assert!(!pipeline.switch(Whom::Process(256), false));
     }
 
     #[derive(Clone, Debug)]

@@ -159,12 +159,9 @@ mod tests {
     /// The bytes that the ring would hold.
     fn bytes_of(record: &ExchangeRecord, tail: &[u8]) -> Vec<u8> {
         let mut raw = [MaybeUninit::<u8>::zeroed(); size_of::<ExchangeRecord>()];
+        let place = raw.as_mut_ptr().cast::<ExchangeRecord>();
         // SAFETY: the array is as long as the record, whose padding is spelled out; alignment is not assumed.
-        unsafe {
-            raw.as_mut_ptr()
-                .cast::<ExchangeRecord>()
-                .write_unaligned(*record)
-        };
+        unsafe { place.write_unaligned(*record) };
         // SAFETY: every byte was written.
         let fixed = raw.map(|byte| unsafe { byte.assume_init() });
         [&fixed[..], tail].concat()

@@ -344,7 +344,10 @@ fn outlives_the_agent() -> Result<()> {
     let effective = document(&rig, &["config", "print", "--effective", "-c", &file])?;
     ensure!(effective["probes"]["http1"] == false, "{effective}");
     let plain = document(&rig, &["config", "print", "-c", &file])?;
-    ensure!(plain["probes"]["http1"] == true, "the file says so: {plain}");
+    ensure!(
+        plain["probes"]["http1"] == true,
+        "the file says so: {plain}"
+    );
     drop(rig);
     let (rig, _) = start(&format!("state: {{dir: {}}}\n", state.display()))?;
     let probes = document(&rig, &["probes", "list"])?;
@@ -352,6 +355,68 @@ fn outlives_the_agent() -> Result<()> {
     run(&rig, 0, &["probes", "enable", "--all", "--persist"])?;
     let effective = document(&rig, &["config", "print", "--effective", "-c", &file])?;
     ensure!(effective["probes"]["http1"] == true, "{effective}");
+    Ok(())
+}
+
+#[test]
+fn one_service_is_switched_off_and_on() {
+    is_switched().unwrap();
+}
+
+fn is_switched() -> Result<()> {
+    let (rig, _) = start("")?;
+    let address = send(&rig)?;
+    let sent = FINE + FAILED + MISSING;
+    let own = std::process::id().to_string();
+    for whom in [["--service", "shop"], ["--pid", &own]] {
+        let disable = [&["probes", "disable", "http1"][..], &whom].concat();
+        let probes = document(&rig, &disable)?;
+        ensure!(probes["probes"][0]["state"] == "on", "{probes}");
+        ensure!(probes["off_for"].to_string().contains(whom[1]), "{probes}");
+        for _ in 0..20 {
+            ensure!(ask_tcp(&address, &get("/users/1"))? == 200);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let ledger = rig.agent.ledger()?;
+        ensure!(ledger.counted_of("server") == sent, "{ledger:?}");
+        ensure!(ledger.imbalances().is_empty(), "{ledger:?}");
+        let enable = [&["probes", "enable", "http1"][..], &whom].concat();
+        let (text, _) = run(&rig, 0, &enable)?;
+        ensure!(!text.contains("off for"), "{text}");
+    }
+    ensure!(ask_tcp(&address, &get("/users/1"))? == 200);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while rig.agent.ledger()?.counted_of("server") != sent + 1 {
+        ensure!(
+            std::time::Instant::now() < deadline,
+            "{:?}",
+            rig.agent.ledger()?
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    run(
+        &rig,
+        1,
+        &[
+            "probes",
+            "disable",
+            "http1",
+            "--service",
+            "none-of-that-name",
+        ],
+    )?;
+    run(
+        &rig,
+        2,
+        &[
+            "probes",
+            "disable",
+            "http1",
+            "--service",
+            "shop",
+            "--persist",
+        ],
+    )?;
     Ok(())
 }
 
@@ -366,11 +431,18 @@ fn says_what_each_map_takes() -> Result<()> {
     let memory = &document["memory"];
     let bytes = |key: &str| {
         let row = rows(memory, "rows").find(|row| row["key"] == key);
-        row.and_then(|row| row["bytes"].as_u64()).unwrap_or_default()
+        row.and_then(|row| row["bytes"].as_u64())
+            .unwrap_or_default()
     };
     let mib = 1024 * 1024;
-    ensure!((4 * mib..5 * mib).contains(&bytes("hooks.ring")), "{memory}");
-    ensure!((mib..2 * mib).contains(&bytes("hooks.head_slots")), "{memory}");
+    ensure!(
+        (4 * mib..5 * mib).contains(&bytes("hooks.ring")),
+        "{memory}"
+    );
+    ensure!(
+        (mib..2 * mib).contains(&bytes("hooks.head_slots")),
+        "{memory}"
+    );
     ensure!(memory["at_most_bytes"].as_u64() >= memory["bytes"].as_u64());
     let (text, _) = run(&rig, 0, &["check", "-c", &file])?;
     for key in ["ring", "head", "head_slots", "connections", "tally_keys"] {

@@ -263,8 +263,8 @@ impl Layers {
             }
         };
         for (name, on) in switches {
-            let path = ["probes", &name].map(|key| Step::Key(key.to_owned()));
-            let is_over = !matches!(tree.locate(&path), Origin::Line(_));
+            let written = tree.at(&["probes", &name]).map(Node::origin);
+            let is_over = matches!(written, Some(Origin::Variable(_) | Origin::Flag(_)));
             if is_over || !config.probes.switch(&name, on) {
                 continue;
             }

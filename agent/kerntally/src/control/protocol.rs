@@ -65,6 +65,12 @@ pub(crate) enum Request {
         /// After a restart too.
         #[serde(default)]
         persist: bool,
+        /// For the processes of this service only.
+        #[serde(default)]
+        service: Option<String>,
+        /// For this process only.
+        #[serde(default)]
+        pid: Option<u32>,
     },
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use kerntally_model::{Instrument, InstrumentSnapshot, MetricName, Snapshot, Workload};
+use kerntally_model::{Instrument, InstrumentSnapshot, MetricName, ProcessKey, Snapshot, Workload};
 use opentelemetry_proto::tonic::{
     common::v1::InstrumentationScope,
     metrics::v1::{Metric, ResourceMetrics, ScopeMetrics, metric::Data},
@@ -42,8 +42,13 @@ pub struct Payload {
     pub(crate) points: u64,
 }
 
-/// A metric of a workload.
-type MetricKey = (Arc<Workload>, Instrument, Option<MetricName>);
+/// A metric of a workload, or of one of its processes.
+type MetricKey = (
+    Arc<Workload>,
+    Option<ProcessKey>,
+    Instrument,
+    Option<MetricName>,
+);
 
 impl Encoder {
     /// A request never exceeds `max_request_bytes` unless a single point does.
@@ -74,10 +79,14 @@ impl Encoder {
         let mut known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kinds = HashMap::new();
         for workload in &snapshot.workloads {
-            packing.begin_resource(resource_frame(self.resources.resource(&workload.workload)));
+            let resource = self
+                .resources
+                .resource(&workload.workload, workload.process);
+            packing.begin_resource(resource_frame(resource));
             for instrument in &workload.instruments {
                 let key = (
                     Arc::clone(&workload.workload),
+                    workload.process,
                     instrument.instrument,
                     instrument.renamed.clone(),
                 );

@@ -75,6 +75,7 @@ pub(crate) fn measured(instrument: Instrument, points: Vec<Point>) -> Instrument
 pub(crate) fn server_points(workload: Workload, points: Vec<Point>) -> WorkloadSnapshot {
     WorkloadSnapshot {
         workload: Arc::new(workload),
+        process: None,
         instruments: vec![measured(Instrument::HttpServerRequestDuration, points)],
     }
 }

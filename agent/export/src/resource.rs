@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kerntally_model::Workload;
+use kerntally_model::{ProcessKey, Workload};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     resource::v1::Resource,
@@ -96,7 +96,8 @@ pub enum AttributesError {
     },
 }
 
-/// Whether streams of different nodes, and of different versions on one, have a name of their own.
+/// Whether streams of different nodes, and of different versions on one, have a name of their own. Those of single
+/// processes always have: a collection says which these are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Identity {
     /// `service.instance.id` is of the service, its version and the node.
@@ -133,20 +134,27 @@ impl ResourceTemplate {
         }
     }
 
-    /// The resource of one workload, its attributes sorted by key.
-    pub fn resource(&self, workload: &Workload) -> Resource {
+    /// The resource of one workload, or of one of its processes, its attributes sorted by key.
+    pub fn resource(&self, workload: &Workload, process: Option<ProcessKey>) -> Resource {
+        let attribute = |(key, value): (String, String)| match process {
+            Some(process) if key == names::PROCESS_PID => {
+                attribute(key, Value::IntValue(process.tgid.into()))
+            }
+            _ => attribute(key, Value::StringValue(value)),
+        };
+        let attributes = self.attributes(workload, process);
         Resource {
-            attributes: self
-                .attributes(workload)
-                .into_iter()
-                .map(|(key, value)| text_attribute(&key, value))
-                .collect(),
+            attributes: attributes.into_iter().map(attribute).collect(),
             ..Resource::default()
         }
     }
 
-    /// The attributes of one workload's resource.
-    pub fn attributes(&self, workload: &Workload) -> BTreeMap<String, String> {
+    /// The attributes of such a resource as text.
+    pub fn attributes(
+        &self,
+        workload: &Workload,
+        process: Option<ProcessKey>,
+    ) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         if let Some(host) = &self.node.host_name {
             all.insert(names::HOST_NAME.to_owned(), host.clone());
@@ -164,20 +172,24 @@ impl ResourceTemplate {
             }
         }
         all.insert(names::SERVICE_NAME.to_owned(), workload.name.clone());
-        match self.identity {
-            Identity::Node => {
-                let instance = self.instance_id(&all).to_string();
-                all.insert(names::SERVICE_INSTANCE_ID.to_owned(), instance);
-            }
-            Identity::None => {
-                all.remove(names::SERVICE_INSTANCE_ID);
-            }
+        if let Some(process) = process {
+            all.insert(names::PROCESS_PID.to_owned(), process.tgid.to_string());
+        }
+        if self.identity == Identity::Node || process.is_some() {
+            let instance = self.instance_id(&all, process).to_string();
+            all.insert(names::SERVICE_INSTANCE_ID.to_owned(), instance);
+        } else {
+            all.remove(names::SERVICE_INSTANCE_ID);
         }
         all.extend(telemetry_attributes().map(|(key, value)| (key.to_owned(), value.to_owned())));
         all
     }
 
-    fn instance_id(&self, attributes: &BTreeMap<String, String>) -> Uuid {
+    fn instance_id(
+        &self,
+        attributes: &BTreeMap<String, String>,
+        process: Option<ProcessKey>,
+    ) -> Uuid {
         let service = [
             names::SERVICE_NAMESPACE,
             names::SERVICE_NAME,
@@ -185,7 +197,7 @@ impl ResourceTemplate {
             names::DEPLOYMENT_ENVIRONMENT_NAME,
         ]
         .map(|key| attributes.get(key).map(String::as_str));
-        instance_id(&self.node.id, service)
+        instance_id(&self.node.id, service, process)
     }
 }
 
@@ -258,11 +270,17 @@ pub(crate) fn telemetry_attributes() -> [(&'static str, &'static str); 5] {
     ]
 }
 
-/// Name-based id of the node id and of namespace, name, version and environment. Each field carries its
-/// length, so that no two different tuples ever read the same.
-pub(crate) fn instance_id(node_id: &str, service: [Option<&str>; 4]) -> Uuid {
+/// Name-based id of the node id and of namespace, name, version and environment, and of a process by its number and
+/// start. Each field carries its length, so that no two different tuples ever read the same.
+pub(crate) fn instance_id(
+    node_id: &str,
+    service: [Option<&str>; 4],
+    process: Option<ProcessKey>,
+) -> Uuid {
     let mut joined = String::new();
-    for field in [Some(node_id)].into_iter().chain(service) {
+    let process = process.map(|process| [process.tgid.to_string(), process.start_ns.to_string()]);
+    let process = process.iter().flatten().map(|field| Some(field.as_str()));
+    for field in [Some(node_id)].into_iter().chain(service).chain(process) {
         match field {
             Some(text) => joined.extend([&text.len().to_string(), ":", text, ";"]),
             None => joined.push_str("-;"),
@@ -271,12 +289,10 @@ pub(crate) fn instance_id(node_id: &str, service: [Option<&str>; 4]) -> Uuid {
     Uuid::new_v5(&INSTANCE_NAMESPACE, joined.as_bytes())
 }
 
-fn text_attribute(key: &str, value: String) -> KeyValue {
+fn attribute(key: String, value: Value) -> KeyValue {
     KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue {
-            value: Some(Value::StringValue(value)),
-        }),
+        key,
+        value: Some(AnyValue { value: Some(value) }),
         ..KeyValue::default()
     }
 }

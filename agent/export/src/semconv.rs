@@ -171,6 +171,8 @@ pub mod resource {
     pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
     /// Deployment environment.
     pub const DEPLOYMENT_ENVIRONMENT_NAME: &str = "deployment.environment.name";
+    /// Number of the process.
+    pub const PROCESS_PID: &str = "process.pid";
     /// Name of the host.
     pub const HOST_NAME: &str = "host.name";
     /// Who made the telemetry; `opentelemetry` is reserved for its own SDKs.

@@ -336,7 +336,7 @@ pub(crate) struct ProbeSelection {
     #[arg(long)]
     pub(crate) all: bool,
     /// For one service only
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", conflicts_with = "pid")]
     pub(crate) service: Option<String>,
     /// For one process only
     #[arg(long, value_name = "PID")]

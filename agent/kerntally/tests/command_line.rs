@@ -150,6 +150,8 @@ mod tests {
                 "disable",
                 "--all",
                 "--persist",
+                "--pid",
+                "1",
                 "--socket",
                 "/nonexistent/s",
             ],
@@ -281,6 +283,17 @@ mod tests {
         assert_eq!(output(&["lint", "--config", &path]).0, 0);
         let path = file(dir.path(), "exporrt: {}\n");
         assert_eq!(output(&["lint", "--config", &path]).0, 2);
+        // What runs nowhere is refused, and told apart from what cannot be read.
+        let path = file(
+            dir.path(),
+            "export: {temporality: delta, prometheus: {listen: \"127.0.0.1:9470\"}}\n",
+        );
+        let (code, out, _) = output(&["lint", "--config", &path]);
+        assert_eq!(code, 4);
+        assert!(out.contains("config.pull_of_delta"), "{out}");
+        let (code, _, err) = output(&["config", "validate", &path]);
+        assert_eq!(code, 2);
+        assert!(err.contains("export.prometheus.listen"), "{err}");
         // Named by the variable it is the agent's own, and the agent is asked.
         let mut command = kerntally(&["lint", "--socket", "/nonexistent/s"]);
         command.env("KERNTALLY_CONFIG", file(dir.path(), ""));

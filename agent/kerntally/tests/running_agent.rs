@@ -251,7 +251,10 @@ mod tests {
         assert_eq!((code, err.trim_end()), (1, "kerntally: no process 4194305"));
         drop(listener);
         assert_eq!(agent.run(&["explain", "--port", &port]).0, 1);
-        assert_eq!(agent.run(&["explain", "--pod", "shop/api-0"]).0, 2);
+        assert_eq!(agent.run(&["explain", "--pod", "api-0"]).0, 2);
+        let (code, _, err) = agent.run(&["explain", "--pod", "shop/kerntally-no-such-0"]);
+        assert_eq!(code, 1);
+        assert!(err.contains("var/log/pods"), "{err}");
     }
 
     #[test]

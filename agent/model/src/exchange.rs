@@ -98,6 +98,8 @@ pub struct Exchange<'a> {
     pub peer: Option<SocketAddr>,
     /// This end; `None` on Unix sockets.
     pub local: Option<SocketAddr>,
+    /// Name of the other end of a Unix client's connection: a path, or a zero byte and an abstract name.
+    pub peer_name: Option<&'a [u8]>,
     /// Value of the `Host` header, if it was within the kept head.
     pub host: Option<&'a [u8]>,
     /// Status code of the final response.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::Workload;
+use crate::{ProcessKey, Workload};
 
 /// Instruments this agent emits about the services it watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,11 +141,13 @@ pub struct InstrumentSnapshot {
     pub points: Vec<Point>,
 }
 
-/// All instruments of one workload.
+/// All instruments of one workload, or of one of its processes.
 #[derive(Clone, Debug)]
 pub struct WorkloadSnapshot {
     /// The workload.
     pub workload: Arc<Workload>,
+    /// The process, where each is told by itself; `None` for what stands for all of them.
+    pub process: Option<ProcessKey>,
     /// Its instruments that have series.
     pub instruments: Vec<InstrumentSnapshot>,
 }

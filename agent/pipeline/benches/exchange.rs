@@ -3,32 +3,16 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod traffic;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kerntally_pipeline::Config;
 
 use support::{Sample, at, pipeline};
 
-/// Exchanges of 200 series: statuses by routes.
-fn two_hundred_series() -> Vec<Sample> {
-    let routes = [
-        "/users/17/posts?page=2",
-        "/healthz",
-        "/cart/items",
-        "/a/b/c/d",
-        "/orders/9f8e7d6c",
-    ];
-    let statuses = 200..240;
-    let of_status = |status| routes.map(|route| Sample::server(route, status));
-    statuses.flat_map(of_status).collect()
-}
-
 fn record_to_series(criterion: &mut Criterion) {
-    let cases = [
-        (
-            "server, learnt route",
-            vec![Sample::server("/users/17/posts?page=2", 200)],
-        ),
+    let mut cases = traffic::ordinary();
+    cases.extend([
         (
             "server, wildcard",
             vec![Sample::server("/unknown/thing", 404)],
@@ -40,8 +24,6 @@ fn record_to_series(criterion: &mut Criterion) {
                  traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n",
             )],
         ),
-        ("server, 200 series", two_hundred_series()),
-        ("client", vec![Sample::client("/api/v1/items/9", 200)]),
         (
             "excluded",
             vec![Sample {
@@ -49,7 +31,7 @@ fn record_to_series(criterion: &mut Criterion) {
                 ..Sample::server("/metrics", 200)
             }],
         ),
-    ];
+    ]);
     let mut group = criterion.benchmark_group("record to series");
     for (name, samples) in &cases {
         let mut pipeline = pipeline(&Config::default());

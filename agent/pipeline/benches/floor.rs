@@ -5,6 +5,7 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod traffic;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -20,20 +21,6 @@ const BATCH: usize = 1000;
 fn main() {
     exchanges();
     collections();
-}
-
-/// Exchanges of 200 series: statuses by routes.
-fn two_hundred_series() -> Vec<Sample> {
-    let routes = [
-        "/users/17/posts?page=2",
-        "/healthz",
-        "/cart/items",
-        "/a/b/c/d",
-        "/orders/9f8e7d6c",
-    ];
-    (200..240)
-        .flat_map(|status| routes.map(|route| Sample::server(route, status)))
-        .collect()
 }
 
 /// Names, the configuration they need, and exchanges in turn.
@@ -59,7 +46,7 @@ fn cases() -> Vec<(&'static str, Config, Vec<Sample>)> {
         (
             "server, 200 series",
             Config::default(),
-            two_hundred_series(),
+            traffic::two_hundred_series(),
         ),
         (
             "client",

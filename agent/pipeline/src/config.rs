@@ -38,6 +38,8 @@ pub struct Config {
     pub cardinality: Cardinality,
     /// Exemplars of services that have no rules of their own.
     pub exemplars: ExemplarConfig,
+    /// Each process is told by itself; only what has no room is one for all processes of a service.
+    pub per_process: bool,
     /// Names of resource attributes taken from processes' environments beside the four standing ones.
     pub resource_allow: Vec<String>,
 }

@@ -105,7 +105,7 @@ impl Detail {
     }
 }
 
-/// Host and port that a client asked for: of the target, of `Host`, else of the connection.
+/// Host and port that a client asked for: of the target, of `Host`, else of the connection. Unix sockets have no port.
 fn server_address(exchange: &Exchange<'_>, target: &TargetForm<'_>) -> Option<(Address, u16)> {
     let named = target
         .authority()
@@ -117,6 +117,9 @@ fn server_address(exchange: &Exchange<'_>, target: &TargetForm<'_>) -> Option<(A
             Scheme::Https => 443,
         };
         return Some((authority.address, authority.port.unwrap_or(default)));
+    }
+    if let Some(name) = exchange.peer_name {
+        return Some((Address::from_socket_name(name)?, 0));
     }
     exchange
         .peer

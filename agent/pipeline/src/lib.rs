@@ -25,4 +25,5 @@ pub use learnt::LearntRoutes;
 pub use ledger::{Ledger, Outcome, ROLES};
 pub use listing::{ExcludedRow, Limit, Pressure, RouteRow, SeriesRow, ServiceRow, SuggestionRow};
 pub use pipeline::{ActiveRequests, Collection, Explanation, Pipeline, ProcessNews};
+pub use services::Whom;
 pub use tap::{Passed, Tap};

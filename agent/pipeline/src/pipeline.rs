@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use kerntally_model::{EndReason, Exchange, Instrument, ProcessKey, Role, Scheme, Snapshot, Time};
 
 use crate::aggregate::{
-    AttributeName, ErrorKey, Facts, Generation, Held, Measured, Methods, Part, SeriesKey,
+    AttributeName, ErrorKey, Facts, Generation, Held, Measured, Methods, Own, Part, SeriesKey,
     SeriesTable, StatusKey, place,
 };
 use crate::attribute::{ProcessFacts, ProcessSource, Verdict};
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::detail::{Detail, detail, facts};
 use crate::exemplar::{Chooser, Random};
 use crate::ledger::{Ledger, Outcome, ROLES, row};
-use crate::services::{OTHER, Service, Services, Standing};
+use crate::services::{OTHER, Service, Services, Standing, Whom};
 use crate::tap::Tap;
 
 /// One collection, to be answered by [`Pipeline::accepted`] once an exporter delivered it.
@@ -173,8 +173,19 @@ impl Pipeline {
                 self.services.processes().announce(process, comm);
                 self.services.undecide(process);
             }
-            ProcessNews::Exit => self.services.processes().exited(process, comm),
+            ProcessNews::Exit => self.services.exited(process, comm),
         }
+    }
+
+    /// Leaves a service or a process out until it is switched on again, or takes it in; false if too many are left out
+    /// already. On true the caller has the kernel ask again.
+    pub fn switch(&mut self, whom: Whom, on: bool) -> bool {
+        self.services.switch(whom, on)
+    }
+
+    /// Who is left out by hand.
+    pub fn switched_off(&self) -> impl Iterator<Item = &Whom> {
+        self.services.switched_off()
     }
 
     /// Writes outcomes to the ledger that the pipeline cannot know of.
@@ -196,6 +207,13 @@ impl Pipeline {
             .expire(used_before_ns, self.series.references())
         {
             self.series.forget(slot);
+        }
+        let series = &self.series;
+        for stream in self
+            .services
+            .take_unused(|stream| series.has_series(stream))
+        {
+            self.series.retire(stream);
         }
         let services = &self.services;
         let held = self.series.take(now, |slot| {
@@ -284,7 +302,13 @@ impl Pipeline {
             .services
             .service_mut(slot)
             .ok_or(Outcome::RecordInvalid)?;
-        let stream = stream(service, &mut self.series, slot, instrument);
+        let stream = stream_of(
+            service,
+            &mut self.series,
+            slot,
+            instrument,
+            exchange.process,
+        );
         let stream = stream.ok_or(Outcome::DroppedByView)?;
         let recipe = service.recipes[place(instrument)]
             .as_deref()
@@ -327,7 +351,13 @@ impl Pipeline {
         let Some(service) = self.services.service_mut(slot) else {
             return;
         };
-        let stream = stream(service, &mut self.series, slot, instrument);
+        let stream = stream_of(
+            service,
+            &mut self.series,
+            slot,
+            instrument,
+            requests.process,
+        );
         let recipe = service.recipes[place(instrument)].as_deref();
         let (Some(stream), Some(recipe)) = (stream, recipe) else {
             return;
@@ -364,6 +394,33 @@ impl Pipeline {
     }
 }
 
+/// Stream of a process's instrument: the service's, unless each process has its own. Where there is no room for a
+/// series of a process that has none yet, the service's it is too: its overflow series takes what comes.
+fn stream_of(
+    service: &mut Service,
+    series: &mut SeriesTable,
+    slot: u32,
+    instrument: Instrument,
+    process: ProcessKey,
+) -> Option<u32> {
+    let shared = stream(service, series, slot, instrument)?;
+    let place = place(instrument);
+    let recipe = service.recipes[place].as_ref()?;
+    if !recipe.per_process {
+        return Some(shared);
+    }
+    let own = service.own_streams.get(&process);
+    if let Some(own) = own.and_then(|streams| streams[place]) {
+        return Some(own);
+    }
+    if !series.has_room(slot, service.settings.per_service) {
+        return Some(shared);
+    }
+    let own = series.open(slot, Some(Own { process, shared }), recipe);
+    service.own_streams.entry(process).or_default()[place] = Some(own);
+    Some(own)
+}
+
 /// Stream of a service's instrument, opened at its first measurement; `None` if the instrument is not emitted.
 fn stream(
     service: &mut Service,
@@ -379,7 +436,7 @@ fn stream(
         series.retire(stream);
     }
     let recipe = service.recipes[place].as_ref()?;
-    service.streams[place] = Some(series.open(slot, recipe));
+    service.streams[place] = Some(series.open(slot, None, recipe));
     service.streams[place]
 }
 

@@ -1,5 +1,6 @@
 //! The services that are watched, each with what it has learnt, and the cache of verdicts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -15,6 +16,9 @@ use crate::route::Routes;
 /// Verdicts that are remembered; all are dropped when there are more.
 const VERDICTS: usize = 16_384;
 
+/// Services and processes that may be left out by hand.
+const SWITCHES: usize = 256;
+
 /// Slot of the service that stands for what has no name or no room.
 pub(crate) const OTHER: u32 = 0;
 
@@ -29,6 +33,9 @@ pub(crate) struct Settings {
     rule: Option<usize>,
 }
 
+/// Streams by the place of their instruments.
+pub(crate) type Streams = [Option<u32>; INSTRUMENTS.len()];
+
 /// A watched service.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -38,8 +45,10 @@ pub(crate) struct Service {
     pub(crate) client_routes: Routes,
     pub(crate) hosts: Hosts,
     pub(crate) recipes: Recipes,
-    /// Open streams by the place of their instruments.
-    pub(crate) streams: [Option<u32>; INSTRUMENTS.len()],
+    /// Open streams of all processes together.
+    pub(crate) streams: Streams,
+    /// Open streams of single processes.
+    pub(crate) own_streams: HashMap<ProcessKey, Streams>,
     /// Streams of recipes that are not in force any more.
     pub(crate) outdated: Vec<u32>,
     pub(crate) exchanges: [u64; 2],
@@ -77,6 +86,16 @@ pub(crate) struct Services {
     by_identity: HashMap<Identity, u32>,
     verdicts: HashMap<VerdictKey, Standing>,
     memory: Memory,
+    switched_off: BTreeSet<Whom>,
+}
+
+/// Whom a probe is switched for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whom {
+    /// All processes of a service, by its name.
+    Service(String),
+    /// One process, by its number.
+    Process(u32),
 }
 
 impl Services {
@@ -94,6 +113,7 @@ impl Services {
             slots: vec![Some(stand_in)],
             by_identity: HashMap::new(),
             verdicts: HashMap::new(),
+            switched_off: BTreeSet::new(),
             memory: Memory::default(),
         }
     }
@@ -134,14 +154,49 @@ impl Services {
     /// What the rules say, past the cache.
     pub(crate) fn verdict(&mut self, process: ProcessKey, port: u16, role: Role) -> Verdict {
         let facts = self.processes.facts(process);
-        self.rules.verdict(
-            &Candidate {
-                facts,
-                pid: process.tgid,
-                port,
-            },
-            role,
-        )
+        let candidate = Candidate {
+            facts,
+            pid: process.tgid,
+            port,
+        };
+        let verdict = self.rules.verdict(&candidate, role);
+        match &verdict {
+            Verdict::Watch { workload, .. } if self.is_off(process, &workload.name) => {
+                Verdict::Exclude(ExcludeReason::SwitchedOff)
+            }
+            Verdict::Watch { .. } | Verdict::Exclude(_) => verdict,
+        }
+    }
+
+    fn is_off(&self, process: ProcessKey, service: &str) -> bool {
+        self.switched_off.iter().any(|whom| match whom {
+            Whom::Service(name) => name == service,
+            Whom::Process(tgid) => *tgid == process.tgid,
+        })
+    }
+
+    /// Leaves someone out, or takes them in again; false if there are too many already.
+    pub(crate) fn switch(&mut self, whom: Whom, on: bool) -> bool {
+        self.verdicts.clear();
+        if on {
+            self.switched_off.remove(&whom);
+            return true;
+        }
+        if self.switched_off.len() >= SWITCHES {
+            return false;
+        }
+        self.switched_off.insert(whom);
+        true
+    }
+
+    pub(crate) fn switched_off(&self) -> impl Iterator<Item = &Whom> {
+        self.switched_off.iter()
+    }
+
+    /// A process ended: another may get its number.
+    pub(crate) fn exited(&mut self, process: ProcessKey, comm: &str) {
+        self.switched_off.remove(&Whom::Process(process.tgid));
+        self.processes.exited(process, comm);
     }
 
     pub(crate) fn processes(&mut self) -> &mut Processes {
@@ -168,6 +223,21 @@ impl Services {
 
     pub(crate) fn service_mut(&mut self, slot: u32) -> Option<&mut Service> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Streams of processes that have no series any more: such processes are forgotten.
+    pub(crate) fn take_unused(&mut self, is_used: impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut unused = Vec::new();
+        for service in self.slots.iter_mut().flatten() {
+            service.own_streams.retain(|_, streams| {
+                let stays = streams.iter().flatten().any(|stream| is_used(*stream));
+                if !stays {
+                    unused.extend(streams.iter().flatten());
+                }
+                stays
+            });
+        }
+        unused
     }
 
     /// Streams of recipes that are not in force any more.
@@ -280,6 +350,7 @@ impl Service {
         Self {
             recipes: settings.recipes(config, &workload.name),
             streams: [None; INSTRUMENTS.len()],
+            own_streams: HashMap::new(),
             outdated: Vec::new(),
             workload,
             server_routes: Routes::new(&settings.routes),
@@ -310,10 +381,13 @@ impl Service {
         }
         self.settings = Arc::clone(settings);
         let recipes = settings.recipes(config, &self.workload.name);
-        let changes = self.recipes.iter().zip(&recipes).zip(&mut self.streams);
-        for ((old, new), stream) in changes {
-            if old != new {
-                self.outdated.extend(stream.take());
+        let own = self.own_streams.values_mut();
+        for streams in own.chain([&mut self.streams]) {
+            let changes = self.recipes.iter().zip(&recipes).zip(streams);
+            for ((old, new), stream) in changes {
+                if old != new {
+                    self.outdated.extend(stream.take());
+                }
             }
         }
         self.recipes = recipes;

@@ -25,6 +25,8 @@ pub struct Input<'a> {
     pub remote: Option<SocketAddr>,
     /// Kept bytes of the request head; empty if none were kept.
     pub head: &'a [u8],
+    /// Name that the peer of a Unix client is bound to; empty if it has none, or is not one.
+    pub peer_name: &'a [u8],
 }
 
 /// Reads the head of a record; a head that cannot be read makes a degraded exchange, never a lost one.
@@ -70,6 +72,7 @@ pub fn exchange<'a>(input: &Input<'a>) -> Exchange<'a> {
         scheme: Scheme::Http,
         peer: input.remote,
         local: input.local,
+        peer_name: (!input.peer_name.is_empty()).then_some(input.peer_name),
         host: head.and_then(|head| head.host()),
         status: (record.status != 0).then_some(record.status),
         start_ns: record.start_ns,
@@ -115,6 +118,7 @@ pub fn tallied(key: &TallyKey) -> Exchange<'static> {
         scheme: Scheme::Http,
         peer: (key.role == role::CLIENT).then_some(server),
         local: (key.role == role::SERVER).then_some(server),
+        peer_name: None,
         host: None,
         status: (key.status != 0).then_some(key.status),
         start_ns: 0,
@@ -173,7 +177,8 @@ mod tests {
             version_minor: 0,
             method_len: 0,
             method: 0,
-            reserved: [0; 2],
+            peer_name_len: 0,
+            reserved: 0,
             local_addr: [0; 16],
             remote_addr: [0; 16],
         }
@@ -187,6 +192,7 @@ mod tests {
             local: None,
             remote: None,
             head,
+            peer_name: b"",
         })
     }
 

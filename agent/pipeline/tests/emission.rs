@@ -83,6 +83,36 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_client_names_the_socket_where_no_host_does() {
+        let config = Config::default();
+        let attributes = |head: &str, peer_name| {
+            let sample = Sample {
+                local: None,
+                remote: None,
+                peer_name,
+                ..Sample::client("/", 200).with_head(head)
+            };
+            client_attributes(&sample, &config)
+        };
+        let expected = |rest: &str| {
+            format!(
+                "http.request.method=GET http.response.status_code=200i network.protocol.version=1.0{rest}"
+            )
+        };
+        let bare = "GET / HTTP/1.0\r\n\r\n";
+        assert_eq!(
+            attributes(bare, b"/run/App.sock\0"),
+            expected(" server.address=/run/App.sock")
+        );
+        assert_eq!(attributes(bare, b"\0app"), expected(" server.address=@app"));
+        assert_eq!(attributes(bare, b""), expected(""));
+        assert_eq!(
+            attributes("GET / HTTP/1.0\r\nHost: App\r\n\r\n", b"/run/App.sock\0"),
+            expected(" server.address=app server.port=80i")
+        );
+    }
+
+    #[test]
     fn errors_follow_status_and_end() {
         use EndReason::{Exit, Framing, LocalClose, PeerClose, Reset};
         let cases = [

@@ -38,6 +38,18 @@ mod tests {
         config
     }
 
+    /// A budget with room for all that it takes, and this share of what is healthy.
+    fn budgeted(healthy: f64) -> Config {
+        configured(|exemplars| {
+            exemplars.policy = ExemplarPolicy::Budget;
+            exemplars.per_series = 100_000;
+            exemplars.budget = ExemplarBudget {
+                healthy,
+                max_error_rate: 0.05,
+            };
+        })
+    }
+
     /// Traces that a collection hands over, over all servers' series.
     fn collected(pipeline: &mut Pipeline, seconds: u64) -> Vec<u128> {
         let collection = pipeline.collect(at(seconds));
@@ -217,15 +229,7 @@ mod tests {
 
     #[test]
     fn a_budget_takes_errors_and_a_share_of_the_rest() {
-        let config = configured(|exemplars| {
-            exemplars.policy = ExemplarPolicy::Budget;
-            exemplars.per_series = 100_000;
-            exemplars.budget = ExemplarBudget {
-                healthy: 0.1,
-                max_error_rate: 0.05,
-            };
-        });
-        let mut pipeline = pipeline(&config);
+        let mut pipeline = pipeline(&budgeted(0.1));
         for trace in 1..=10_000 {
             sampled(trace, 200).send(&mut pipeline, at(1));
         }
@@ -244,15 +248,7 @@ mod tests {
 
     #[test]
     fn a_budget_takes_everything_while_too_much_fails() {
-        let config = configured(|exemplars| {
-            exemplars.policy = ExemplarPolicy::Budget;
-            exemplars.per_series = 1000;
-            exemplars.budget = ExemplarBudget {
-                healthy: 0.0,
-                max_error_rate: 0.05,
-            };
-        });
-        let mut pipeline = pipeline(&config);
+        let mut pipeline = pipeline(&budgeted(0.0));
         for trace in 1..=50 {
             sampled(trace, 200).send(&mut pipeline, at(1));
         }

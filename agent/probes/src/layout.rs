@@ -23,6 +23,11 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
     let old_iter = at("iov_iter.iter_type").is_err();
     let ubuf = btf.value("ITER_UBUF");
     adjacent(&at)?;
+    // Unix sockets may be a module: then their types are elsewhere, and their peers have no names.
+    let has_unix = ["unix_sock.peer", "unix_sock.addr", "unix_address.len"]
+        .iter()
+        .all(|path| at(path).is_ok());
+    let of_unix = |path: &str| at(path).ok().filter(|_| has_unix).unwrap_or_default();
     Ok(Layout {
         sock_daddr: at("sock_common.skc_daddr")?,
         sock_saddr: at("sock_common.skc_rcv_saddr")?,
@@ -42,6 +47,10 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
         tcp_copied_seq: at("tcp_sock.copied_seq")?,
         tcp_write_seq: at("tcp_sock.write_seq")?,
         icsk_ulp_ops: at("inet_connection_sock.icsk_ulp_ops")?,
+        unix_peer: of_unix("unix_sock.peer"),
+        unix_addr: of_unix("unix_sock.addr"),
+        unix_addr_len: of_unix("unix_address.len"),
+        unix_addr_path: of_unix("unix_address.name") + of_unix("sockaddr_un.sun_path"),
         task_flags: at("task_struct.flags")?,
         task_leader: at("task_struct.group_leader")?,
         task_start: either("task_struct.start_boottime", "task_struct.real_start_time")?,

@@ -4,6 +4,7 @@
 
 mod btf;
 mod error;
+mod footprint;
 mod heap;
 mod kernel_run;
 mod layout;
@@ -17,6 +18,7 @@ mod session;
 mod tally;
 
 pub use error::LoadError;
+pub use footprint::MapMemory;
 pub use heap::return_free_memory;
 pub use open::OpenRequests;
 pub use options::{Backend, BackendChoice, Options};

@@ -22,6 +22,8 @@ pub struct ExchangeView<'a> {
     pub end: EndReason,
     /// Kept bytes of the request head.
     pub head: &'a [u8],
+    /// Name that the peer of a Unix client is bound to, as the kernel keeps it; empty if it has none.
+    pub peer_name: &'a [u8],
 }
 
 impl ExchangeView<'_> {
@@ -70,9 +72,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Record<'_>> {
         kind::EXCHANGE => {
             let record: ExchangeRecord = read(bytes)?;
             let start = size_of::<ExchangeRecord>();
-            let head = bytes.get(start..start + header.tail_len as usize)?;
+            let tail = bytes.get(start..start + header.tail_len as usize)?;
+            let head_len = tail.len().checked_sub(record.peer_name_len.into())?;
+            let (head, peer_name) = tail.split_at(head_len);
             let end = EndReason::from_byte(record.end)?;
-            Some(Record::Exchange(ExchangeView { record, end, head }))
+            Some(Record::Exchange(ExchangeView {
+                record,
+                end,
+                head,
+                peer_name,
+            }))
         }
         kind::PROCESS => Some(Record::Process(ProcessView {
             record: read(bytes)?,
@@ -101,4 +110,109 @@ fn address(family: u8, bytes: &[u8; 16], port: u16) -> Option<SocketAddr> {
         _ => return None,
     };
     Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use kerntally_abi::{flag, role};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEAD: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+    const NAME: &[u8] = b"/run/app.sock\0";
+
+    fn exchange(tail_len: usize, peer_name_len: u8) -> ExchangeRecord {
+        ExchangeRecord {
+            header: RecordHeader {
+                kind: kind::EXCHANGE,
+                tail_len: u32::try_from(tail_len).unwrap(),
+            },
+            start_ns: 1,
+            end_ns: 2,
+            process_start_ns: 3,
+            socket: 4,
+            inode: 5,
+            request_bytes: 6,
+            response_bytes: 7,
+            tgid: 8,
+            sequence: 9,
+            status: 200,
+            flags: flag::RESPONSE_COMPLETE,
+            local_port: 0,
+            remote_port: 0,
+            role: role::CLIENT,
+            family: family::UNIX,
+            end: EndReason::Framing as u8,
+            version_minor: 0,
+            method_len: 3,
+            method: 1,
+            peer_name_len,
+            reserved: 0,
+            local_addr: [0; 16],
+            remote_addr: [0; 16],
+        }
+    }
+
+    /// The bytes that the ring would hold.
+    fn bytes_of(record: &ExchangeRecord, tail: &[u8]) -> Vec<u8> {
+        let mut raw = [MaybeUninit::<u8>::zeroed(); size_of::<ExchangeRecord>()];
+        let place = raw.as_mut_ptr().cast::<ExchangeRecord>();
+        // SAFETY: the array is as long as the record, whose padding is spelled out; alignment is not assumed.
+        unsafe { place.write_unaligned(*record) };
+        // SAFETY: every byte was written.
+        let fixed = raw.map(|byte| unsafe { byte.assume_init() });
+        [&fixed[..], tail].concat()
+    }
+
+    #[test]
+    fn head_and_name_lie_one_behind_the_other() {
+        let tail = [HEAD, NAME].concat();
+        let bytes = bytes_of(&exchange(tail.len(), 14), &tail);
+        let Some(Record::Exchange(view)) = parse(&bytes) else {
+            panic!("not read");
+        };
+        assert_eq!((view.head, view.peer_name), (HEAD, NAME));
+        assert_eq!((view.record.status, view.end), (200, EndReason::Framing));
+        assert_eq!((view.local(), view.remote()), (None, None));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused_at_every_length() {
+        let tail = [HEAD, NAME].concat();
+        let bytes = bytes_of(&exchange(tail.len(), 14), &tail);
+        for length in 0..bytes.len() {
+            assert!(parse(&bytes[..length]).is_none(), "{length}");
+        }
+        assert!(
+            parse(&bytes_of(&exchange(3, 4), b"abc")).is_none(),
+            "a name longer than the tail"
+        );
+    }
+
+    #[test]
+    fn mapped_addresses_are_those_they_map() {
+        let mut bytes = [0; 16];
+        bytes[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 9]);
+        let found = address(family::INET6, &bytes, 80);
+        assert_eq!(found, Some(SocketAddr::from(([10, 0, 0, 9], 80))));
+        bytes[..4].copy_from_slice(&[10, 0, 0, 9]);
+        assert_eq!(address(family::INET, &bytes, 80), found);
+        assert_eq!(address(family::UNIX, &bytes, 80), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u8..4) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.get_mut(..4) {
+                first.copy_from_slice(&[kind, 0, 0, 0]);
+            }
+            if let Some(Record::Exchange(view)) = parse(&bytes) {
+                prop_assert!(view.head.len() + view.peer_name.len() <= bytes.len());
+            }
+        }
+    }
 }

@@ -13,7 +13,9 @@ use kerntally_abi::{
 use kerntally_machine::{Connection, Request};
 
 use crate::{
-    LoadError, btf, kernel_run, layout, object,
+    LoadError, btf,
+    footprint::{self, MapMemory},
+    kernel_run, layout, object,
     open::{self, OpenRequests},
     options::{Backend, BackendChoice, Options},
     programs::{self, Link},
@@ -27,8 +29,8 @@ use crate::{
 pub struct BackendReport {
     /// Which.
     pub backend: Backend,
-    /// `Ok` when every program loaded and attached; otherwise what the kernel answered.
-    pub result: Result<(), String>,
+    /// What its maps take when every program loaded and attached; otherwise what the kernel answered.
+    pub result: Result<Vec<MapMemory>, String>,
 }
 
 /// Totals of the kernel side's counters, over all CPUs, since load.
@@ -390,15 +392,21 @@ impl Session {
             .collect()
     }
 
-    /// Bytes of kernel memory that the maps lock, as the kernel accounts for them.
-    pub fn map_bytes(&self) -> u64 {
+    /// Kernel memory of each map, as the kernel accounts for it.
+    pub fn map_memory(&self) -> Vec<MapMemory> {
         let ring = std::os::fd::AsRawFd::as_raw_fd(&self.ring);
-        let others = self.ebpf.maps().filter_map(|(_, map)| map_fd(map));
-        [ring, self.tally.fd()]
+        let maps = self.ebpf.maps();
+        let others = maps.filter_map(|(name, map)| Some((name, map_fd(map)?)));
+        [("RING", ring), ("TALLY", self.tally.fd())]
             .into_iter()
             .chain(others)
-            .filter_map(locked_bytes)
-            .sum()
+            .filter_map(|(name, fd)| footprint::of_map(name, fd))
+            .collect()
+    }
+
+    /// Bytes of kernel memory that the maps lock.
+    pub fn map_bytes(&self) -> u64 {
+        self.map_memory().iter().map(|map| map.bytes).sum()
     }
 
     fn link(&mut self) -> Result<(), String> {
@@ -523,7 +531,8 @@ pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
         .map(|backend| {
             let result = match unsafe_trampoline(*backend) {
                 Some(reason) => Err(reason.to_owned()),
-                None => Session::try_backend(options, &kernel, *backend).map(drop),
+                None => Session::try_backend(options, &kernel, *backend)
+                    .map(|session| session.map_memory()),
             };
             BackendReport {
                 backend: *backend,
@@ -648,15 +657,6 @@ fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
         return None;
     };
     Some(std::os::fd::AsRawFd::as_raw_fd(&data.fd().as_fd()))
-}
-
-/// The kernel's own account of a map's memory.
-fn locked_bytes(fd: std::os::fd::RawFd) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("memlock:"))?;
-    line.trim().parse().ok()
 }
 
 fn monotonic_ns() -> u64 {

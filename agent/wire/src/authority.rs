@@ -4,8 +4,11 @@ use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
 
-/// Longest address kept; what is longer is cut.
+/// Longest host kept; what is longer is cut.
 pub const ADDRESS_BYTES: usize = 64;
+
+/// Longest name of a Unix socket: `sun_path` has so many bytes.
+const SOCKET_NAME_BYTES: usize = 108;
 
 /// Why bytes are not a host with an optional port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,10 +27,11 @@ pub enum AuthorityError {
     Bracket,
 }
 
-/// A host in lower case, at most [`ADDRESS_BYTES`] long; IPv6 literals without their brackets.
+/// A host in lower case, at most [`ADDRESS_BYTES`] long, IPv6 literals without their brackets; or the name of a Unix
+/// socket as it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address {
-    bytes: [u8; ADDRESS_BYTES],
+    bytes: [u8; SOCKET_NAME_BYTES],
     len: u8,
 }
 
@@ -39,12 +43,12 @@ impl Address {
 
     /// Text of an IP address.
     pub fn from_ip(ip: IpAddr) -> Self {
-        let mut bytes = [0; ADDRESS_BYTES];
+        let mut bytes = [0; SOCKET_NAME_BYTES];
         let mut rest = &mut bytes[..];
         // The longest address has 45 bytes, so writing to the array does not fail.
         let is_written = write!(rest, "{ip}").is_ok();
         let len = if is_written {
-            ADDRESS_BYTES - rest.len()
+            SOCKET_NAME_BYTES - rest.len()
         } else {
             0
         };
@@ -54,6 +58,31 @@ impl Address {
         }
     }
 
+    /// Name that a Unix socket is bound to, as the kernel keeps it: a path up to its zero byte, or a zero byte and an
+    /// abstract name, shown as the kernel does, with `@` for zero bytes. `None` for no name, and for one that is not
+    /// text.
+    pub fn from_socket_name(name: &[u8]) -> Option<Self> {
+        let is_abstract = name.first() == Some(&0);
+        let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let shown = if is_abstract { name } else { path };
+        let shown = shown.get(..shown.len().min(SOCKET_NAME_BYTES))?;
+        let is_text = std::str::from_utf8(shown).is_ok_and(|text| {
+            text.chars()
+                .all(|found| found == '\0' || !found.is_control())
+        });
+        if shown.is_empty() || !is_text {
+            return None;
+        }
+        let mut bytes = [0; SOCKET_NAME_BYTES];
+        for (slot, byte) in bytes.iter_mut().zip(shown) {
+            *slot = if *byte == 0 { b'@' } else { *byte };
+        }
+        Some(Self {
+            bytes,
+            len: u8::try_from(shown.len()).ok()?,
+        })
+    }
+
     fn from_bytes(host: &[u8]) -> Result<Self, AuthorityError> {
         if host.is_empty() {
             return Err(AuthorityError::Empty);
@@ -61,9 +90,9 @@ impl Address {
         if !host.iter().all(|byte| is_host_byte(*byte)) {
             return Err(AuthorityError::Byte);
         }
-        let mut bytes = [0; ADDRESS_BYTES];
+        let mut bytes = [0; SOCKET_NAME_BYTES];
         let mut len = 0;
-        for (slot, byte) in bytes.iter_mut().zip(host) {
+        for (slot, byte) in bytes.iter_mut().zip(&host[..host.len().min(ADDRESS_BYTES)]) {
             *slot = byte.to_ascii_lowercase();
             len += 1;
         }
@@ -176,6 +205,30 @@ mod tests {
                 bytes.escape_ascii()
             );
         }
+    }
+
+    #[test]
+    fn names_of_sockets_stay_as_they_are() {
+        let cases: &[(&[u8], Option<&str>)] = &[
+            (b"/run/App.sock\0", Some("/run/App.sock")),
+            (b"/run/App.sock", Some("/run/App.sock")),
+            (b"/run/a\0/b", Some("/run/a")),
+            (b"rel.sock\0", Some("rel.sock")),
+            (b"\0abstract", Some("@abstract")),
+            (b"\0a\0b", Some("@a@b")),
+            ("/tmp/\u{e9} 1\0".as_bytes(), Some("/tmp/\u{e9} 1")),
+            (b"", None),
+            (b"/tmp/\xff\0", None),
+            (b"/tmp/a\nb\0", None),
+        ];
+        for (name, shown) in cases {
+            let found = Address::from_socket_name(name);
+            let found = found.as_ref().map(Address::as_str);
+            assert_eq!(found, *shown, "{}", name.escape_ascii());
+        }
+        let longest = [b'/'; 200];
+        let found = Address::from_socket_name(&longest).unwrap();
+        assert_eq!(found.as_str().len(), 108);
     }
 
     #[test]

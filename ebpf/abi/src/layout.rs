@@ -48,6 +48,14 @@ pub struct Layout {
     pub tcp_write_seq: u32,
     /// `inet_connection_sock.icsk_ulp_ops`
     pub icsk_ulp_ops: u32,
+    /// `unix_sock.peer`, or 0 if the kernel's types have no Unix sockets
+    pub unix_peer: u32,
+    /// `unix_sock.addr`
+    pub unix_addr: u32,
+    /// `unix_address.len`
+    pub unix_addr_len: u32,
+    /// `unix_address.name` + `sockaddr_un.sun_path`
+    pub unix_addr_path: u32,
     /// `task_struct.flags`
     pub task_flags: u32,
     /// `task_struct.group_leader`
@@ -108,5 +116,5 @@ pub struct Control {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 38 * 4);
+const _: () = assert!(size_of::<Layout>() == 42 * 4);
 const _: () = assert!(size_of::<Control>() == 24);

@@ -6,6 +6,9 @@
 /// cookies are cut here, which costs detail, never a count.
 pub const HEAD_BYTES: usize = 1024;
 
+/// Room for the name of a Unix client's peer: `sun_path` has 108 bytes, and the verifier wants a power of two.
+pub const PEER_NAME_BYTES: usize = 128;
+
 /// Bytes of an unfinished line carried from one receive or send to the next.
 ///
 /// Longer than `transfer-encoding: gzip, chunked` and than ` HTTP/1.1\r\n`, the longest things that must be

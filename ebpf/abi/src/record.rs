@@ -20,7 +20,7 @@ pub mod role {
 
 /// Address families of sockets.
 pub mod family {
-    /// Unix stream socket: no addresses in the record.
+    /// Unix stream socket: no addresses in the record, at most the peer's name.
     pub const UNIX: u8 = 1;
     /// IPv4: the first four bytes of an address count.
     pub const INET: u8 = 2;
@@ -105,15 +105,15 @@ impl EndReason {
 pub struct RecordHeader {
     /// One of [`kind`].
     pub kind: u32,
-    /// Bytes that follow the fixed part and are meaningful (the kept head).
+    /// Bytes that follow the fixed part and are meaningful: the kept head, and the peer's name behind it.
     pub tail_len: u32,
 }
 
-/// One finished exchange. The kept head follows.
+/// One finished exchange. The kept head follows, and on Unix clients the name that the peer is bound to.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ExchangeRecord {
-    /// Kind and length of the kept head.
+    /// Kind and length of what follows.
     pub header: RecordHeader,
     /// When the first byte of the request passed, in nanoseconds of `CLOCK_MONOTONIC`.
     pub start_ns: u64,
@@ -153,8 +153,11 @@ pub struct ExchangeRecord {
     pub method_len: u8,
     /// A [`Method`](crate::Method), known also where no head was kept.
     pub method: u8,
+    /// Length of the peer's name, at the end of the tail: `sun_path` as the kernel keeps it, a leading zero byte for
+    /// an abstract name. 0 if it has none, and on all but Unix clients.
+    pub peer_name_len: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Local address in network order, IPv4 in the first four bytes.
     pub local_addr: [u8; 16],
     /// Remote address in network order, IPv4 in the first four bytes.

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use kerntally_abi::{
     Counter, ExchangeRecord, RecordHeader, family, flag, kind,
-    limits::{HEAD_BYTES, RING_WAKE_BYTES},
+    limits::{HEAD_BYTES, PEER_NAME_BYTES, RING_WAKE_BYTES},
     role,
 };
 use kerntally_machine::{Connection, Ended, NO_SLOT, Request, request_flag};
@@ -22,6 +22,7 @@ pub const FORCE_WAKEUP: u64 = 2;
 const AVAILABLE: u64 = 0;
 /// Largest kept head, in the form the verifier can follow.
 const KEPT_MASK: u32 = HEAD_BYTES as u32 - 1;
+const NAME_MASK: u32 = PEER_NAME_BYTES as u32 - 1;
 
 /// Hands over one exchange; where the ring has no room, it goes to the fallback tally.
 ///
@@ -85,8 +86,10 @@ extern "C" fn hand_over(program: u64, slot: u64) -> u64 {
     let record = place(slot, scratch);
     // SAFETY: as in `exchange`.
     let (kept, role) = unsafe { ((*record).header.tail_len, (*record).role) };
+    let kept = bounded(kept, KEPT_MASK);
+    let name = bounded(add_peer_name(record, kept), NAME_MASK);
     let ring = (&raw const RING).cast_mut().cast();
-    let size = size_of::<ExchangeRecord>() as u64 + u64::from(bounded(kept, KEPT_MASK));
+    let size = size_of::<ExchangeRecord>() as u64 + u64::from(kept) + u64::from(name);
     // SAFETY: `RING` is a ring buffer map; what follows the record in its map value makes it longer than
     // `size`.
     let failed = unsafe {
@@ -105,6 +108,37 @@ extern "C" fn hand_over(program: u64, slot: u64) -> u64 {
     // The client's counter follows the server's.
     counters::add_at(first as u32 + u32::from(role), 1);
     1
+}
+
+/// Puts the name of a Unix client's peer behind the kept head; returns its length. Where no `Host` says who was asked,
+/// this is the server's address, and only the kernel knows it by the time that the exchange is over.
+#[inline(always)]
+fn add_peer_name(place: *mut ExchangeRecord, kept: u32) -> u32 {
+    // SAFETY: as in `exchange`.
+    let record = unsafe { &mut *place };
+    if record.family != family::UNIX || record.role != role::CLIENT || kept == 0 {
+        return 0;
+    }
+    // A socket that has lost its file is not asked: its memory may be another's.
+    if kernel::inode(record.socket) != record.inode {
+        return 0;
+    }
+    let (from, len) = kernel::peer_name(record.socket);
+    if len == 0 || len > NAME_MASK {
+        return 0;
+    }
+    let len = bounded(len, NAME_MASK);
+    // SAFETY: head and room for the name lie behind the record and are longer than both masks together.
+    let failed = unsafe {
+        let behind = place.add(1).cast::<u8>().add(kept as usize);
+        generated::bpf_probe_read_kernel(behind.cast(), len, from as *const _)
+    };
+    if failed != 0 {
+        return 0;
+    }
+    record.peer_name_len = len as u8;
+    record.header.tail_len = kept + len;
+    len
 }
 
 const _: () = assert!(Counter::EmittedClient as u32 == Counter::EmittedServer as u32 + 1);
@@ -161,6 +195,7 @@ fn fill(
         request.method_len
     };
     record.method = request.method;
+    record.peer_name_len = 0;
     barrier();
     ends(record, connection.family, socket);
 }

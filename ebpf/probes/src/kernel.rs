@@ -23,6 +23,10 @@ pub static LAYOUT: Layout = Layout {
     tcp_copied_seq: 0,
     tcp_write_seq: 0,
     icsk_ulp_ops: 0,
+    unix_peer: 0,
+    unix_addr: 0,
+    unix_addr_len: 0,
+    unix_addr_path: 0,
     task_flags: 0,
     task_leader: 0,
     task_start: 0,
@@ -155,6 +159,22 @@ pub fn local_port(socket: u64) -> u16 {
 #[inline(always)]
 pub fn remote_port(socket: u64) -> u16 {
     u16::from_be(read(socket, layout!(sock_dport)))
+}
+
+/// Where the name lies that the peer of a Unix socket is bound to, and its length; zeroes if it has none.
+#[inline(always)]
+pub fn peer_name(socket: u64) -> (u64, u32) {
+    let peer: u64 = read(socket, layout!(unix_peer));
+    if layout!(unix_peer) == 0 || peer == 0 {
+        return (0, 0);
+    }
+    let address: u64 = read(peer, layout!(unix_addr));
+    if address == 0 {
+        return (0, 0);
+    }
+    // The family's two bytes are counted too.
+    let len = read::<u32>(address, layout!(unix_addr_len)).saturating_sub(2);
+    (address + u64::from(layout!(unix_addr_path)), len)
 }
 
 /// The current task.

@@ -9,7 +9,7 @@ use kerntally_abi::{
     limits::{
         CALLING_TASKS, CARRY_BYTES, CONNECTIONS as CONNECTION_LIMIT, CONNECTIONS_PREALLOCATED,
         FILTER_ENTRIES, FILTER_ENTRIES_PREALLOCATED, HEAD_BYTES, HEAD_SLOTS, NEGATIVE_ENTRIES,
-        PIPELINED_REQUESTS, PROCESSES as PROCESS_LIMIT, RING_BYTES, TALLY_KEYS,
+        PEER_NAME_BYTES, PIPELINED_REQUESTS, PROCESSES as PROCESS_LIMIT, RING_BYTES, TALLY_KEYS,
     },
 };
 use kerntally_machine::{Connection, Request, Work};
@@ -43,8 +43,10 @@ pub struct HeadSlot {
     pub record: ExchangeRecord,
     /// the kept start of its request's head.
     pub head: [u8; HEAD_BYTES],
-    /// The unfinished line of a head that came in pieces.
+    /// The unfinished line of a head that came in pieces. When the exchange is over, it and
     pub carry: [u8; CARRY_BYTES],
+    /// this are room for the peer's name, which follows the head without a gap.
+    pub peer_name: [u8; PEER_NAME_BYTES - CARRY_BYTES],
 }
 
 /// Scratch memory of one program on one CPU.

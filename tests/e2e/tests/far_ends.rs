@@ -406,6 +406,7 @@ fn snapshot(instruments: Vec<InstrumentSnapshot>) -> Snapshot {
     };
     Snapshot {
         workloads: vec![WorkloadSnapshot {
+            process: None,
             workload: Arc::new(workload),
             instruments,
         }],

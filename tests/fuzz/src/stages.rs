@@ -47,6 +47,7 @@ pub fn exchange(data: &[u8]) {
             local: None,
             remote: None,
             head,
+            peer_name: head.get(..len.rotate_left(4).into()).unwrap_or_default(),
         };
         pipeline.on_exchange(&stitch::exchange(&input), NOW);
     }
@@ -93,7 +94,8 @@ fn record(kind_byte: u8, head: &[u8]) -> ExchangeRecord {
         version_minor: 1,
         method_len: 0,
         method: 0,
-        reserved: [0; 2],
+        peer_name_len: 0,
+            reserved: 0,
         local_addr: [0; 16],
         remote_addr: [0; 16],
     }

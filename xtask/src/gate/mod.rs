@@ -39,6 +39,9 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
         suites::unit(workspace, suite)
     });
     report.suite("fuzzing", |suite| suites::fuzzing(workspace, all, suite));
+    if all {
+        report.suite("miri", |suite| suites::miri(workspace, suite));
+    }
     manifests::run(workspace, &mut report);
     if built {
         report.suite("end-to-end tests", |suite| {

@@ -73,6 +73,46 @@ pub(crate) fn fuzzing(workspace: &Workspace, all: bool, report: &mut Report) -> 
     Ok(())
 }
 
+/// Crates that miri interprets, with the tests of each: parsers of what others wrote, and the one place in user space
+/// where bytes become records by `unsafe`. It knows no system call that loads a program or maps a ring.
+const MIRI: [(&str, &[&str]); 3] = [
+    ("kerntally-abi", &[]),
+    ("kerntally-wire", &[]),
+    ("kerntally-probes", &["record::"]),
+];
+
+/// Undefined behaviour, looked for by an interpreter; a nightly toolchain has it, or there is none.
+pub(crate) fn miri(workspace: &Workspace, report: &mut Report) -> Result<()> {
+    let interpreter = |arguments: &[&str]| {
+        let mut interpreter = Command::new("rustup");
+        interpreter
+            .current_dir(workspace.root())
+            .args(["run", "nightly", "cargo", "miri"])
+            .args(arguments)
+            // Property tests keep what they found in files, and are many times slower here.
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+            .env("PROPTEST_CASES", "8")
+            .env_remove("RUSTC")
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("CARGO");
+        interpreter
+    };
+    if let Err(error) = command::capture(&mut interpreter(&["--version"])) {
+        report.skip(format!(
+            "miri: {error:#}; to have it: rustup toolchain install nightly --component miri,rust-src"
+        ));
+        return Ok(());
+    }
+    let target = workspace.target("miri");
+    for (name, filters) in MIRI {
+        let mut tests = interpreter(&["test", "--package", name, "--lib", "--target-dir"]);
+        tests.arg(&target).arg("--").args(filters);
+        let (suite, success) = stream(&mut tests)?;
+        account(&suite, success, &format!("miri on {name}"), report);
+    }
+    Ok(())
+}
+
 /// The agent beside real programs, as root, one test at a time because they share the kernel.
 pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) -> Result<()> {
     let programs = end_to_end_programs(workspace)?;

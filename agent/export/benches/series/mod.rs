@@ -28,6 +28,7 @@ pub(crate) fn snapshot(series: usize) -> Snapshot {
         let points = (0..series / SERVICES).map(point).collect();
         WorkloadSnapshot {
             workload: Arc::new(workload(service)),
+            process: None,
             instruments: vec![InstrumentSnapshot {
                 instrument: Instrument::HttpServerRequestDuration,
                 renamed: None,

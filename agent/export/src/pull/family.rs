@@ -95,7 +95,9 @@ pub(super) fn series(
                 .filter(|batch| !batch.is_empty())?
         }
     };
-    let mut resource = exposed.resources.attributes(&workload.workload);
+    let mut resource = exposed
+        .resources
+        .attributes(&workload.workload, workload.process);
     let identity = identity(&mut resource);
     if kind == Type::Info {
         let labels = resource

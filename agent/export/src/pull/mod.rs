@@ -18,7 +18,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use kerntally_model::{Attribute, Exemplar, Instrument, Point, Snapshot, WorkloadSnapshot};
+use kerntally_model::{
+    Attribute, Exemplar, Instrument, Point, ProcessKey, Snapshot, WorkloadSnapshot,
+};
 use tokio::sync::Semaphore;
 
 use crate::resource::ResourceTemplate;
@@ -55,6 +57,7 @@ struct Exposed {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct SeriesId {
     workload: usize,
+    process: Option<ProcessKey>,
     instrument: Instrument,
     attributes: usize,
 }
@@ -138,6 +141,7 @@ impl SeriesId {
         let attributes: *const [Attribute] = Arc::as_ptr(&point.attributes);
         Self {
             workload: Arc::as_ptr(&workload.workload).addr(),
+            process: workload.process,
             instrument,
             attributes: attributes.addr(),
         }

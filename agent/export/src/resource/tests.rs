@@ -1,5 +1,8 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
+use kerntally_model::ProcessKey;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+
 use super::{
     AttributesError, HostRoots, Identity, Node, NodeError, NodeIdSource, ResourceTemplate,
     instance_id, parse_attributes, read_node,
@@ -93,7 +96,7 @@ fn tells_every_two_services_apart() {
     let mut ids = BTreeSet::new();
     let mut add = |node: &Node, service: &kerntally_model::Workload| {
         let template = ResourceTemplate::new(node.clone(), Identity::Node, []);
-        let id = template.attributes(service)["service.instance.id"].clone();
+        let id = template.attributes(service, None)["service.instance.id"].clone();
         assert!(ids.insert(id.clone()), "{service:?} repeats {id}");
     };
     add(&node(), &service);
@@ -118,11 +121,11 @@ fn tells_every_two_services_apart() {
 #[test]
 fn joins_fields_so_that_none_reads_as_another() {
     let ids = [
-        instance_id("n", [Some("a;1:b"), Some("c"), None, None]),
-        instance_id("n", [Some("a"), Some("b;1:c"), None, None]),
-        instance_id("n", [Some("a"), Some("b"), Some("c"), None]),
-        instance_id("n", [None, Some("-"), None, None]),
-        instance_id("n;-", [Some("-"), None, None, None]),
+        instance_id("n", [Some("a;1:b"), Some("c"), None, None], None),
+        instance_id("n", [Some("a"), Some("b;1:c"), None, None], None),
+        instance_id("n", [Some("a"), Some("b"), Some("c"), None], None),
+        instance_id("n", [None, Some("-"), None, None], None),
+        instance_id("n;-", [Some("-"), None, None, None], None),
     ];
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
 }
@@ -130,9 +133,49 @@ fn joins_fields_so_that_none_reads_as_another() {
 #[test]
 fn gives_the_same_instance_id_for_ever() {
     // Streams of running installations would break off if this ever changed.
-    let id = instance_id("node", [Some("shop"), Some("api"), None, None]);
+    let id = instance_id("node", [Some("shop"), Some("api"), None, None], None);
     assert_eq!(id.to_string(), "a7a3db1d-88f6-5047-b640-877465c14f52");
     assert_eq!(id.get_version_num(), 5);
+}
+
+#[test]
+fn tells_every_two_processes_apart() {
+    let key = |tgid, start_ns| Some(ProcessKey { tgid, start_ns });
+    let processes = [
+        None,
+        key(1, 1),
+        key(1, 2),
+        key(2, 1),
+        key(11, 1),
+        key(1, 11),
+    ];
+    for identity in [Identity::Node, Identity::None] {
+        let template = ResourceTemplate::new(node(), identity, []);
+        let id = |process| {
+            let attributes = template.attributes(&workload("api"), process);
+            attributes.get("service.instance.id").cloned()
+        };
+        let ids: BTreeSet<_> = processes.into_iter().map(id).collect();
+        assert_eq!(ids.len(), processes.len(), "{identity:?}");
+    }
+}
+
+#[test]
+fn numbers_of_processes_are_integers() {
+    let process = ProcessKey {
+        tgid: 4711,
+        start_ns: 1,
+    };
+    let resource = crate::fixture::template().resource(&workload("api"), Some(process));
+    let pid = resource
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == "process.pid");
+    let value = pid.and_then(|pid| pid.value.clone()?.value);
+    assert_eq!(value, Some(Value::IntValue(4711)));
+    assert!(resource.attributes.is_sorted_by_key(|found| &found.key));
+    let of_all = crate::fixture::template().attributes(&workload("api"), None);
+    assert!(!of_all.contains_key("process.pid"));
 }
 
 #[test]
@@ -141,7 +184,7 @@ fn leaves_service_names_out_of_the_base_and_lets_the_workload_win() {
     let template = ResourceTemplate::new(node(), Identity::Node, base.unwrap());
     let mut service = workload("api");
     service.attributes = vec![("team".to_owned(), "b".to_owned())];
-    let attributes = template.attributes(&service);
+    let attributes = template.attributes(&service, None);
     assert_eq!(attributes["service.name"], "api");
     assert_ne!(attributes["service.instance.id"], "y");
     assert_eq!(attributes["team"], "b");
@@ -157,7 +200,7 @@ fn without_an_identity_the_nodes_write_one_stream() {
             host_name: None,
             ..node()
         };
-        ResourceTemplate::new(node, Identity::None, []).attributes(&workload("api"))
+        ResourceTemplate::new(node, Identity::None, []).attributes(&workload("api"), None)
     };
     assert_eq!(of("a"), of("b"));
     assert!(!of("a").contains_key("service.instance.id"));
@@ -165,7 +208,7 @@ fn without_an_identity_the_nodes_write_one_stream() {
 
 #[test]
 fn is_its_own_sdk() {
-    let attributes = crate::fixture::template().attributes(&workload("api"));
+    let attributes = crate::fixture::template().attributes(&workload("api"), None);
     assert_eq!(attributes["telemetry.sdk.name"], "kerntally");
     assert_eq!(attributes["telemetry.distro.name"], "kerntally");
 }

@@ -197,8 +197,12 @@ fn resource(identity: &SelfIdentity) -> Resource {
     use semconv::resource as names;
 
     let name = identity.service_name.as_str();
-    let instance =
-        instance_id(&identity.node.id, [None, Some(name), Some(VERSION), None]).to_string();
+    let instance = instance_id(
+        &identity.node.id,
+        [None, Some(name), Some(VERSION), None],
+        None,
+    )
+    .to_string();
     let base = identity
         .base
         .iter()

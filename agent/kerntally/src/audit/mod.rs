@@ -6,7 +6,9 @@ mod collector;
 
 use std::path::Path;
 
-use crate::config::{self, Config, Node, Origin, Sources, Step, Temporality};
+use crate::config::{
+    self, Config, ConfigError, Identity, Node, Origin, Sources, Step, Temporality,
+};
 use crate::failure::Failure;
 use crate::lint::{Checked, Declared, Finding, Place, Rule};
 use backends::{Backend, Wants};
@@ -42,11 +44,14 @@ pub(crate) fn read(path: &Path) -> Result<Audited, Failure> {
     let loaded = config::load(&Sources {
         file: Some(path.to_owned()),
         ..Sources::default()
-    })?;
-    Ok(Audited::Own(Box::new(Own {
-        config: loaded.config,
-        tree,
-    })))
+    });
+    let config = match loaded {
+        Ok(loaded) => loaded.config,
+        // What does not fit together is what is asked for here.
+        Err(ConfigError::Clash { config, .. }) => *config,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Audited::Own(Box::new(Own { config, tree })))
 }
 
 impl Audited {
@@ -113,23 +118,59 @@ pub(crate) fn declared(config: &Config) -> Declared {
 
 impl Own {
     fn findings(&self) -> Vec<Finding> {
-        let export = &self.config.export;
-        let Some(otlp) = &export.otlp else {
-            return Vec::new();
-        };
-        let Some(backend) = Backend::of_endpoint(&otlp.endpoint) else {
-            return Vec::new();
-        };
-        let is_delta = export.temporality != Temporality::Cumulative;
-        let rule = match (backend.wants, is_delta) {
+        [self.push(), self.pull(), self.identity()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    fn is_delta(&self) -> bool {
+        self.config.export.temporality != Temporality::Cumulative
+    }
+
+    fn sent(&self) -> &'static str {
+        if self.is_delta() {
+            "delta"
+        } else {
+            "cumulative"
+        }
+    }
+
+    fn finding(&self, rule: Rule, keys: &[&str], found: String) -> Finding {
+        Finding::new(rule, place(&self.tree, &steps(keys)), found)
+    }
+
+    fn push(&self) -> Option<Finding> {
+        let otlp = self.config.export.otlp.as_ref()?;
+        let backend = Backend::of_endpoint(&otlp.endpoint)?;
+        let rule = match (backend.wants, self.is_delta()) {
             (Wants::Cumulative, true) => Rule::BackendWantsCumulative,
             (Wants::Delta, false) => Rule::BackendWantsDelta,
-            _ => return Vec::new(),
+            _ => return None,
         };
-        let sent = if is_delta { "delta" } else { "cumulative" };
-        let found = format!("{sent} points pushed to {}", backend.name);
-        let keys = ["export", "temporality"];
-        vec![Finding::new(rule, place(&self.tree, &steps(&keys)), found)]
+        let found = format!("{} points pushed to {}", self.sent(), backend.name);
+        Some(self.finding(rule, &["export", "temporality"], found))
+    }
+
+    /// Prometheus adds nothing up: of delta points it would show the last window.
+    fn pull(&self) -> Option<Finding> {
+        let listen = self.config.export.prometheus.listen?;
+        if !self.is_delta() {
+            return None;
+        }
+        let found = format!("{} points to be scraped at {listen}", self.sent());
+        let keys = ["export", "prometheus", "listen"];
+        Some(self.finding(Rule::PullWantsCumulative, &keys, found))
+    }
+
+    fn identity(&self) -> Option<Finding> {
+        let is_none = self.config.resource.identity == Identity::None;
+        if !is_none || self.is_delta() {
+            return None;
+        }
+        let found = "cumulative points without a service.instance.id".to_owned();
+        let keys = ["resource", "identity"];
+        Some(self.finding(Rule::ConfigIdentity, &keys, found))
     }
 }
 
@@ -188,6 +229,46 @@ mod tests {
         for temporality in [Temporality::Delta, Temporality::Cumulative] {
             assert!(own(collector, temporality).is_empty());
         }
+    }
+
+    #[test]
+    fn what_clashes_is_found_and_not_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.yaml");
+        let found = |text: &str| -> Vec<_> {
+            std::fs::write(&path, text).unwrap();
+            let audited = read_file(&path).unwrap();
+            let findings = audited.findings(&Checked::default());
+            findings
+                .iter()
+                .map(|finding| (finding.rule.id(), finding.place.line))
+                .collect()
+        };
+        let pull = "export:\n  prometheus: {listen: \"127.0.0.1:9470\"}\n";
+        let delta = "  temporality: delta\n";
+        assert_eq!(found(pull), []);
+        assert_eq!(
+            found(&format!("{pull}{delta}")),
+            [("config.pull_of_delta", Some(2))]
+        );
+        assert_eq!(
+            found(&format!(
+                "{pull}{delta}  otlp: {{endpoint: \"http://prometheus:9090/api/v1/otlp\"}}\n"
+            )),
+            [
+                ("config.delta_to_cumulative_only", Some(3)),
+                ("config.pull_of_delta", Some(2))
+            ]
+        );
+        let identity = "resource: {identity: none}\n";
+        assert_eq!(
+            found(identity),
+            [("config.cumulative_without_identity", Some(1))]
+        );
+        assert_eq!(found(&format!("export:\n{delta}{identity}")), []);
+        // Anything else that is wrong is still refused.
+        std::fs::write(&path, format!("{identity}sides: []\n")).unwrap();
+        assert!(matches!(read_file(&path), Err(Failure::Usage(_))));
     }
 
     #[test]

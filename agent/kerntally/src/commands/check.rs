@@ -4,7 +4,7 @@ use kerntally_pipeline::attribute::{Candidate, ProcessSource, Rules};
 use kerntally_probes::{BackendReport, survey};
 use serde_json::{Value, json};
 
-use super::live;
+use super::{live, memory};
 use crate::cli::{Check as Arguments, Global};
 use crate::config::{self, Loaded};
 use crate::failure::Failure;
@@ -35,6 +35,12 @@ pub(crate) fn check(global: &Global, arguments: &Arguments) -> Result<(), Failur
         .map(|capability| format!("missing {}: cannot {}", capability.name, capability.purpose))
         .collect();
     let mut document = document(&reports, &unreadable);
+    if let Some(maps) = reports
+        .iter()
+        .find_map(|report| report.result.as_ref().ok())
+    {
+        document["memory"] = memory::to_json(maps, &loaded.config.hooks);
+    }
     let is_usable = reports.iter().any(|report| report.result.is_ok());
     if arguments.live && is_usable {
         let options = config::probe_options(&loaded.config.hooks);
@@ -169,6 +175,7 @@ fn render(document: &Value) -> String {
     if document["live"].is_object() {
         lines.push(live::render(&document["live"]));
     }
+    lines.extend(memory::render(&document["memory"]));
     for key in ["limits", "notes"] {
         lines.extend(document[key].as_array().into_iter().flatten().map(text));
     }

@@ -70,6 +70,7 @@ fn only_file(sources: Sources) -> Sources {
     Sources {
         variables: Vec::new(),
         settings: Vec::new(),
+        with_switches: false,
         ..sources
     }
 }

@@ -14,6 +14,7 @@ use crate::control::{Request, client};
 use crate::failure::Failure;
 use crate::inspection::{self, Inspection, listeners};
 use crate::output::{Format, print, print_json};
+use crate::pods::{self, PodName};
 
 /// Patterns that are suggested.
 const SUGGESTED: usize = 500;
@@ -41,14 +42,16 @@ pub(crate) fn routes(global: &Global, command: Option<&RoutesCommand>) -> Result
 
 /// `kerntally explain`
 pub(crate) fn explain(global: &Global, arguments: &Explain) -> Result<(), Failure> {
-    if arguments.pod.is_some() {
-        return Err(Failure::usage("--pod is not built in this version"));
-    }
+    let pod = arguments.pod.as_deref().map(PodName::parse);
+    let pod = pod
+        .transpose()
+        .map_err(|error| Failure::usage(format!("--pod: {error}")))?;
     let socket = socket(global)?;
     let host = config::load(&config::sources(global, &[]))?.config.host;
-    let pids = match (arguments.pid, arguments.port) {
+    let pids = match (arguments.pid, pod) {
         (Some(pid), _) => vec![pid],
-        (None, port) => listeners_or_none(&host.proc, port.unwrap_or_default())?,
+        (None, Some(pod)) => pods::processes(&host.proc, &pod).map_err(anyhow::Error::from)?,
+        (None, None) => listeners_or_none(&host.proc, arguments.port.unwrap_or_default())?,
     };
     let mut processes = Vec::new();
     for pid in pids {

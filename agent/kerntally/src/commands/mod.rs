@@ -6,6 +6,7 @@ pub(crate) mod cost;
 pub(crate) mod lint;
 pub(crate) mod listings;
 pub(crate) mod live;
+mod memory;
 pub(crate) mod running;
 pub(crate) mod tail;
 pub(crate) mod top;

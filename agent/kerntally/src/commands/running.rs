@@ -63,21 +63,19 @@ pub(crate) fn probes(global: &Global, command: &ProbesCommand) -> Result<(), Fai
 }
 
 fn switch(selection: &ProbeSelection, on: bool) -> Result<Request, Failure> {
-    let later = [
-        ("--persist", selection.persist),
-        ("--service", selection.service.is_some()),
-        ("--pid", selection.pid.is_some()),
-    ];
-    if let Some((option, _)) = later.iter().find(|(_, given)| *given) {
-        return Err(Failure::usage(format!(
-            "{option} is not built in this version"
-        )));
+    if selection.persist && (selection.service.is_some() || selection.pid.is_some()) {
+        return Err(Failure::usage(
+            "--persist keeps switches for everyone; discovery.exclude in the configuration leaves out one service or process",
+        ));
     }
     // Checked here too, so that a wrong name is a usage error also without an agent.
     probes::selection(&selection.names, on).map_err(Failure::usage)?;
     Ok(Request::SwitchProbes {
         names: selection.names.clone(),
         on,
+        persist: selection.persist,
+        service: selection.service.clone(),
+        pid: selection.pid,
     })
 }
 
@@ -211,12 +209,17 @@ fn first_line(text: &str) -> &str {
 
 fn render_probes(document: &Value) -> String {
     let rows = document["probes"].as_array().into_iter().flatten();
-    let lines: Vec<_> = rows
+    let mut lines: Vec<_> = rows
         .map(|probe| {
             let (name, state) = (text(&probe["name"]), text(&probe["state"]));
             format!("{name:<12} {state:<10} {}", text(&probe["purpose"]))
         })
         .collect();
+    let off = &document["off_for"];
+    let services = list(&off["services"]).into_iter();
+    let pids = list(&off["pids"]).into_iter();
+    lines.extend(services.map(|service| format!("off for service {service}")));
+    lines.extend(pids.map(|pid| format!("off for process {pid}")));
     lines.join("\n")
 }
 

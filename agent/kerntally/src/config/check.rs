@@ -7,6 +7,8 @@
 use std::path::Path;
 
 use kerntally_abi::limits;
+use kerntally_model::Instrument;
+use kerntally_pipeline::aggregate::instrument_name;
 
 use super::attributes;
 use super::load::Problem;
@@ -28,6 +30,8 @@ pub(crate) struct Finding {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) errors: Vec<Finding>,
+    /// Keys that are right by themselves and would give wrong data together: refused like errors.
+    pub(crate) clashes: Vec<Finding>,
     pub(crate) warnings: Vec<Finding>,
 }
 
@@ -53,6 +57,7 @@ pub(crate) fn findings(config: &Config) -> Findings {
     findings.check_cardinality(&config.cardinality);
     findings.check_exemplars(&steps(&["exemplars"]), &config.exemplars);
     findings.check_export(&config.export);
+    findings.check_identity(config);
     findings.check_not_built(config);
     findings
 }
@@ -68,6 +73,13 @@ const NOT_BUILT: &str = "not built in this version";
 impl Findings {
     fn error(&mut self, keys: &[&str], message: impl Into<String>) {
         self.errors.push(Finding {
+            path: steps(keys),
+            message: message.into(),
+        });
+    }
+
+    fn clash(&mut self, keys: &[&str], message: impl Into<String>) {
+        self.clashes.push(Finding {
             path: steps(keys),
             message: message.into(),
         });
@@ -303,7 +315,7 @@ impl Findings {
             self.error(&["export", "interval"], message);
         }
         if export.temporality != Temporality::Cumulative && export.prometheus.listen.is_some() {
-            self.error(
+            self.clash(
                 &["export", "prometheus", "listen"],
                 "the pull requires export.temporality: cumulative",
             );
@@ -330,21 +342,30 @@ impl Findings {
         }
     }
 
+    /// Totals of two writers of one stream cannot be told from resets.
+    fn check_identity(&mut self, config: &Config) {
+        if config.resource.identity != Identity::None {
+            return;
+        }
+        let lists = std::iter::once(&config.attributes).chain(
+            config
+                .services
+                .iter()
+                .filter_map(|rule| rule.attributes.as_ref()),
+        );
+        let active = instrument_name(Instrument::HttpServerActiveRequests);
+        let key = &["resource", "identity"];
+        if config.export.temporality == Temporality::Cumulative {
+            self.clash(key, "none requires export.temporality: delta");
+        } else if lists.into_iter().any(|list| list.contains_key(active)) {
+            let message =
+                format!("none requires that attributes do not list {active}: it is cumulative");
+            self.clash(key, message);
+        }
+    }
+
     /// Whatever is not at its default and asks for something later.
     fn check_not_built(&mut self, config: &Config) {
-        match config.resource.identity {
-            Identity::Node => {}
-            Identity::Process => {
-                self.error(&["resource", "identity"], format!("process is {NOT_BUILT}"));
-            }
-            Identity::None if config.export.temporality != Temporality::Cumulative => {}
-            Identity::None => {
-                self.error(
-                    &["resource", "identity"],
-                    "none requires export.temporality: delta",
-                );
-            }
-        }
         if config.limits.cpu.is_some() {
             self.warn(
                 &["limits", "cpu"],

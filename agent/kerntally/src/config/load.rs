@@ -11,6 +11,7 @@ use super::node::{Node, Origin, Step, SyntaxError, dotted};
 use super::schema::Config;
 use super::stages::StageError;
 use super::{attributes, check, stages, standard, variables};
+use crate::state;
 
 /// Where the file is looked for when none is named.
 pub(crate) const DEFAULT_PATH: &str = "/etc/kerntally/config.yaml";
@@ -46,6 +47,8 @@ pub(crate) struct Sources {
     pub(crate) variables: Vec<(String, String)>,
     /// `--set` and its shorthands, in order.
     pub(crate) settings: Vec<Setting>,
+    /// Switches that were kept in `state.dir` lie over the file.
+    pub(crate) with_switches: bool,
 }
 
 /// A valid configuration.
@@ -91,8 +94,19 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         reason: std::io::Error,
     },
-    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", lines(problems))]
     Invalid { problems: Vec<Problem> },
+    /// Every key is right by itself; some would give wrong data together.
+    #[error("{}", lines(problems))]
+    Clash {
+        problems: Vec<Problem>,
+        config: Box<Config>,
+    },
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 /// Reads, merges and checks.
@@ -107,7 +121,10 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let standard = standard::apply(&mut tree, &sources.variables, &mut layers.warnings);
     layers.apply_variables(&mut tree, &sources.variables);
     layers.apply_settings(&mut tree, &sources.settings);
-    let config = layers.read(&tree, &shown, sources.unknown_keys);
+    let mut config = layers.read(&tree, &shown, sources.unknown_keys);
+    if let Some(config) = config.as_mut().filter(|_| sources.with_switches) {
+        layers.apply_switches(&mut tree, config);
+    }
 
     let Layers {
         mut warnings,
@@ -127,6 +144,18 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
                 .into_iter()
                 .map(|f| f.into_problem(&tree, &shown).to_string()),
         );
+        let clashes: Vec<_> = findings
+            .clashes
+            .into_iter()
+            .map(|f| f.into_problem(&tree, &shown))
+            .collect();
+        if problems.is_empty() && !clashes.is_empty() {
+            return Err(ConfigError::Clash {
+                problems: clashes,
+                config: Box::new(config),
+            });
+        }
+        problems.extend(clashes);
         if problems.is_empty() {
             let in_force = Loaded {
                 pipeline: stages::pipeline(&config).map_err(|e| e.into_error(&tree, &shown))?,
@@ -215,6 +244,33 @@ impl Layers {
             match Node::parse_value(&setting.value, &origin) {
                 Ok(node) => tree.set(&path, node),
                 Err(error) => self.refuse(&setting.flag, &setting.key, &error),
+            }
+        }
+    }
+
+    /// Over the file, and under what variables and options say.
+    fn apply_switches(&mut self, tree: &mut Node, config: &mut Config) {
+        let Some(dir) = &config.state.dir else {
+            return;
+        };
+        let file = state::switches_file(dir).display().to_string();
+        let switches = match state::read_switches(dir) {
+            Ok(switches) => switches,
+            Err(error) => {
+                let warning = format!("{file}: {error}; its switches are not in force");
+                self.warnings.push(warning);
+                return;
+            }
+        };
+        for (name, on) in switches {
+            let written = tree.at(&["probes", &name]).map(Node::origin);
+            let is_over = matches!(written, Some(Origin::Variable(_) | Origin::Flag(_)));
+            if is_over || !config.probes.switch(&name, on) {
+                continue;
+            }
+            let origin = Origin::Variable(file.clone());
+            if let Ok(node) = Node::parse_value(if on { "true" } else { "false" }, &origin) {
+                tree.set(&["probes", &name], node);
             }
         }
     }

@@ -38,5 +38,6 @@ pub(crate) fn sources(global: &Global, settings: &[Setting]) -> Sources {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
         settings,
+        with_switches: true,
     }
 }

@@ -177,6 +177,11 @@ impl Node {
             .try_fold(self, |node, key| node.child(&Step::Key((*key).to_owned())))
     }
 
+    /// Where it was written.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Whether it is written as `null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.kind, Kind::Scalar(Value::Null))

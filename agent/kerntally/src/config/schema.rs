@@ -237,6 +237,22 @@ section! {
     }
 }
 
+impl Probes {
+    /// Sets the switch of a probe; false if there is none of that name.
+    pub(crate) fn switch(&mut self, name: &str, on: bool) -> bool {
+        let switch = match name {
+            "http1" => &mut self.http1,
+            "http2" => &mut self.http2,
+            "tls-openssl" => &mut self.tls_openssl,
+            "tls-gnutls" => &mut self.tls_gnutls,
+            "tls-go" => &mut self.tls_go,
+            _ => return false,
+        };
+        *switch = on;
+        true
+    }
+}
+
 section! {
     /// HTTP itself.
     Http {

@@ -14,8 +14,8 @@ use kerntally_wire::{TraceFormat, TraceFormats};
 use super::emission;
 use super::node::Step;
 use super::schema::{
-    Backend, Compression, Config, ExemplarFilter, ExemplarPolicy, Exemplars, Hooks, Otlp, Protocol,
-    Routes, Selector, ServiceRule, Side, Status, TraceHeader, Unmatched,
+    Backend, Compression, Config, ExemplarFilter, ExemplarPolicy, Exemplars, Hooks, Identity, Otlp,
+    Protocol, Routes, Selector, ServiceRule, Side, Status, TraceHeader, Unmatched,
 };
 
 /// A stage refused a value.
@@ -78,6 +78,7 @@ pub(crate) fn pipeline(config: &Config) -> Result<pipeline::Config, StageError> 
         services: services(config, attributes)?,
         routes: routes(&[key("routes")], &config.routes)?,
         attributes,
+        per_process: config.resource.identity == Identity::Process,
         histogram: emission::histogram(&config.histogram),
         views: emission::views(&config.views)?,
         temporality: emission::temporality(config.export.temporality),

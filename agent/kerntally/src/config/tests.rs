@@ -25,7 +25,7 @@ fn case(file: &str) -> Case {
 
 fn problems(case: &Case) -> Vec<Problem> {
     match load(&case.sources) {
-        Err(ConfigError::Invalid { problems }) => problems,
+        Err(ConfigError::Invalid { problems } | ConfigError::Clash { problems, .. }) => problems,
         other => panic!("expected problems, got {other:?}"),
     }
 }
@@ -182,6 +182,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "1",
         "resource.identity",
         "delta",
+    ),
+    (
+        "export: {temporality: delta}\nattributes: {http.server.active_requests: []}\nresource: {identity: none}\n",
+        "3",
+        "resource.identity",
+        "http.server.active_requests",
     ),
     (
         "export:\n  otlp:\n    endpoint: localhost\n",
@@ -349,6 +355,49 @@ fn delta_points_may_go_without_an_identity() {
     let loaded = load(&case(file).sources).unwrap();
     assert_eq!(loaded.config.export.temporality, Temporality::Delta);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn each_process_may_have_an_identity() {
+    let loaded = load(&case("resource: {identity: process}\n").sources).unwrap();
+    assert!(loaded.pipeline.per_process);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(!load(&case("").sources).unwrap().pipeline.per_process);
+}
+
+#[test]
+fn kept_switches_lie_between_the_file_and_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    crate::state::keep_switches(&state, ["http1", "tls-go", "http9"], false).unwrap();
+    let file = format!(
+        "state: {{dir: {}}}\nprobes: {{http1: true}}\n",
+        state.display()
+    );
+    let case = case(&file);
+    let probes = |sources: &Sources| {
+        let loaded = load(sources).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        (loaded.config.probes.http1, loaded.config.probes.tls_go)
+    };
+    let mut sources = case.sources.clone();
+    assert_eq!(
+        probes(&sources),
+        (true, true),
+        "only where they are asked for"
+    );
+    sources.with_switches = true;
+    assert_eq!(probes(&sources), (false, false));
+    sources.variables = vec![("KERNTALLY_PROBES_HTTP1".to_owned(), "true".to_owned())];
+    assert_eq!(probes(&sources), (true, false));
+    fs::write(crate::state::switches_file(&state), "{").unwrap();
+    let loaded = load(&sources).unwrap();
+    assert!(
+        loaded.warnings[0].contains("probes.json"),
+        "{:?}",
+        loaded.warnings
+    );
+    assert!(loaded.config.probes.tls_go);
 }
 
 #[test]

@@ -62,6 +62,15 @@ pub(crate) enum Request {
         names: Vec<String>,
         /// On or off.
         on: bool,
+        /// After a restart too.
+        #[serde(default)]
+        persist: bool,
+        /// For the processes of this service only.
+        #[serde(default)]
+        service: Option<String>,
+        /// For this process only.
+        #[serde(default)]
+        pid: Option<u32>,
     },
 }
 

@@ -15,6 +15,9 @@ const VALUE_BYTES: usize = 1024;
 /// Longest server address.
 const ADDRESS_BYTES: usize = 64;
 
+/// Longest name of a Unix socket.
+const SOCKET_NAME_BYTES: usize = 108;
+
 /// What `error.type` says without a status.
 const WITHOUT_STATUS: [&str; 4] = [
     "client_disconnected",
@@ -234,7 +237,9 @@ impl Lint {
                 .any(|attribute| attribute.key == *key);
             let is_wanted =
                 *need == Need::Required && self.options.declared.wants(convention.name, key);
-            if is_wanted && !is_there {
+            // Unix sockets have none.
+            let cannot_be = *key == "server.port" && is_of_socket(point.attributes);
+            if is_wanted && !is_there && !cannot_be {
                 self.find_at(
                     Rule::AttributeMissing,
                     subject,
@@ -316,21 +321,35 @@ fn integer(attribute: &KeyValue) -> Option<i64> {
     }
 }
 
-/// `_OTHER` stands for the addresses past the limit; the path of a Unix socket may have capitals.
+/// `_OTHER` stands for the addresses past the limit; the name of a Unix socket is as it was bound.
 fn is_address(address: &str) -> bool {
     if address == "_OTHER" {
         return true;
     }
+    if is_socket_name(address) {
+        return address.len() <= SOCKET_NAME_BYTES && !address.contains(char::is_control);
+    }
     let is_plain = address.len() <= ADDRESS_BYTES
         && !address.contains("://")
         && !address.contains(|letter: char| letter.is_whitespace() || letter.is_control());
-    let is_path = address.starts_with(['/', '@']);
     // One colon parts a port; two or more are an IPv6 address.
     let has_port = address.matches(':').count() == 1;
     let is_bracketed = address.starts_with('[');
     is_plain
-        && (is_path
-            || !(address.contains(|letter: char| letter.is_ascii_uppercase())
-                || has_port
-                || is_bracketed))
+        && !(address.contains(|letter: char| letter.is_ascii_uppercase())
+            || has_port
+            || is_bracketed)
+}
+
+/// Whether the server is asked by the name of a Unix socket.
+fn is_of_socket(attributes: &[KeyValue]) -> bool {
+    let mut addresses = attributes
+        .iter()
+        .filter(|attribute| attribute.key == "server.address");
+    addresses.any(|address| text(address).is_some_and(is_socket_name))
+}
+
+/// A path, or an abstract name as the kernel shows it.
+fn is_socket_name(address: &str) -> bool {
+    address.starts_with(['/', '@'])
 }

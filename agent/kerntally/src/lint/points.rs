@@ -47,6 +47,8 @@ pub(super) enum PointData<'a> {
 /// What histograms of both kinds have.
 struct Distribution {
     count: u64,
+    /// What the buckets hold, if there are any.
+    total: Option<u128>,
     sum: Option<f64>,
     min: Option<f64>,
     max: Option<f64>,
@@ -309,10 +311,6 @@ impl Lint {
             .map(u128::from)
             .sum::<u128>()
             .saturating_add(point.zero_count.into());
-        if total != u128::from(point.count) {
-            let found = format!("a count of {} over buckets of {total}", point.count);
-            self.find(Rule::HistogramCount, subject, Some(view), found);
-        }
         if !SCALES.contains(&point.scale) {
             let found = point.scale.to_string();
             self.find(Rule::HistogramScale, subject, Some(view), found);
@@ -341,13 +339,8 @@ impl Lint {
                 .as_ref()
                 .and_then(|side| range(side, point.scale, point.zero_count))
         };
-        let distribution = Distribution {
-            count: point.count,
-            sum: point.sum,
-            min: point.min,
-            max: point.max,
-            range,
-        };
+        let extremes = [point.sum, point.min, point.max];
+        let distribution = Distribution::new(point.count, Some(total), extremes, range);
         self.distribution(subject, view, &distribution);
     }
 
@@ -365,18 +358,13 @@ impl Lint {
             let found = format!("{} buckets over {bounds:?}", counts.len());
             self.find(Rule::HistogramBounds, subject, Some(view), found);
         }
-        let total: u128 = counts.iter().copied().map(u128::from).sum();
-        if !is_bare && total != u128::from(point.count) {
-            let found = format!("a count of {} over buckets of {total}", point.count);
-            self.find(Rule::HistogramCount, subject, Some(view), found);
-        }
-        let distribution = Distribution {
-            count: point.count,
-            sum: point.sum,
-            min: point.min,
-            max: point.max,
-            range: explicit_range(bounds, counts),
-        };
+        let total = || counts.iter().copied().map(u128::from).sum();
+        let (extremes, range) = (
+            [point.sum, point.min, point.max],
+            explicit_range(bounds, counts),
+        );
+        let total = (!is_bare).then(total);
+        let distribution = Distribution::new(point.count, total, extremes, range);
         self.distribution(subject, view, &distribution);
     }
 
@@ -386,6 +374,9 @@ impl Lint {
         view: &PointView<'_>,
         distribution: &Distribution,
     ) {
+        if let Some(found) = distribution.count_flaw() {
+            self.find(Rule::HistogramCount, subject, Some(view), found);
+        }
         if let Some(found) = distribution.extremes_flaw() {
             self.find(Rule::HistogramMinMax, subject, Some(view), found);
         }
@@ -426,6 +417,28 @@ fn explicit_range(bounds: &[f64], counts: &[u64]) -> Option<(f64, f64)> {
 }
 
 impl Distribution {
+    fn new(
+        count: u64,
+        total: Option<u128>,
+        [sum, min, max]: [Option<f64>; 3],
+        range: Option<(f64, f64)>,
+    ) -> Self {
+        Self {
+            count,
+            total,
+            sum,
+            min,
+            max,
+            range,
+        }
+    }
+
+    fn count_flaw(&self) -> Option<String> {
+        let total = self.total?;
+        (total != u128::from(self.count))
+            .then(|| format!("a count of {} over buckets of {total}", self.count))
+    }
+
     fn extremes_flaw(&self) -> Option<String> {
         let (min, max) = (self.min, self.max);
         if [min, max].iter().flatten().any(|value| !value.is_finite()) {

@@ -129,7 +129,7 @@ rules! {
     ServerPort = "server_port.range", Error,
         "a port from 1 to 65535";
     ServerAddress = "server_address.form", Error,
-        "a host name, an address or a socket's path: at most 64 bytes, lower case, without scheme and port";
+        "a host name or an address in lower case, at most 64 bytes, without scheme and port; or a Unix socket's name";
     RouteRaw = "route.raw", Error,
         "a template: numbers, UUIDs, hexadecimal ids, dates and addresses stand for parameters";
     RouteQuery = "route.query", Error,
@@ -199,6 +199,10 @@ rules! {
         "cumulative points, or a deltatocumulative processor before this back end";
     BackendWantsDelta = "config.cumulative_to_delta_only", Error,
         "delta points, or a cumulativetodelta processor before this back end";
+    PullWantsCumulative = "config.pull_of_delta", Error,
+        "cumulative points where they are pulled: a scrape shows totals";
+    ConfigIdentity = "config.cumulative_without_identity", Error,
+        "delta points where resources have no identity: totals of two writers look like resets";
     ConversionPartial = "config.partial_conversion", Warning,
         "explicit histograms, or a collector whose cumulativetodelta converts exponential ones";
     ConfigUndefined = "config.undefined_component", Error,

@@ -526,10 +526,13 @@ fn value_cases() -> Vec<Case> {
                 address("a:80"),
                 address("[::1]"),
                 address(&"a".repeat(65)),
+                address(&format!("/{}", "a".repeat(108))),
             ],
             vec![
                 address("::1"),
                 address("/run/App.sock"),
+                address(&format!("/run/my apps/{}", "a".repeat(80))),
+                address("@Abstract"),
                 address("_OTHER"),
                 address("10.0.0.1"),
             ],
@@ -976,6 +979,8 @@ fn every_rule_has_a_case() {
         Rule::ExemplarRequired,
         Rule::BackendWantsCumulative,
         Rule::BackendWantsDelta,
+        Rule::PullWantsCumulative,
+        Rule::ConfigIdentity,
         Rule::ConversionPartial,
         Rule::ConfigUndefined,
     ];

@@ -1,6 +1,7 @@
 //! What the agent answers on its control socket.
 
 use kerntally_model::ProcessKey;
+use kerntally_pipeline::Whom;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
@@ -10,6 +11,7 @@ use crate::inspection::named_by;
 use crate::ledger::role_name;
 use crate::output::with_schema;
 use crate::probes::{self, PROBES};
+use crate::state::{keep_switches, switches_file};
 
 impl Agent {
     /// Answers one request.
@@ -46,7 +48,16 @@ impl Agent {
                 Answer::Failed("not answered here".to_owned())
             }
             Request::Probes {} => Answer::Ok(with_schema(&self.probe_states())),
-            Request::SwitchProbes { names, on } => self.switch_probes(&names, on),
+            Request::SwitchProbes {
+                names,
+                on,
+                persist,
+                service,
+                pid,
+            } => match service.map(Whom::Service).or(pid.map(Whom::Process)) {
+                Some(whom) => self.switch_for(&names, on, whom),
+                None => self.switch_probes(&names, on, persist),
+            },
         }
     }
 
@@ -57,17 +68,62 @@ impl Agent {
         }
     }
 
-    fn switch_probes(&mut self, names: &[String], on: bool) -> Answer {
+    fn switch_probes(&mut self, names: &[String], on: bool, persist: bool) -> Answer {
         let selected = match probes::selection(names, on) {
             Ok(selected) => selected,
             Err(message) => return Answer::Refused(message),
         };
+        let state = self.loaded.config.state.dir.clone();
+        if persist && state.is_none() {
+            let message = "--persist needs state.dir in the agent's configuration: the directory where switches are kept";
+            return Answer::Refused(message.to_owned());
+        }
         if selected.iter().any(|probe| probe.is_built)
             && let Err(error) = self.switch(on)
         {
             return Answer::Failed(error.to_string());
         }
+        if let (true, Some(dir)) = (persist, state)
+            && let Err(error) = keep_switches(&dir, selected.iter().map(|probe| probe.name), on)
+        {
+            let file = switches_file(&dir);
+            let switched = format!("switched, and not kept in {}: {error}", file.display());
+            return Answer::Failed(switched);
+        }
         Answer::Ok(with_schema(&self.probe_states()))
+    }
+
+    /// What was decided about sockets is decided anew: the kernel side then leaves those alone that are left out.
+    fn switch_for(&mut self, names: &[String], on: bool, whom: Whom) -> Answer {
+        let selected = match probes::selection(names, on) {
+            Ok(selected) => selected,
+            Err(message) => return Answer::Refused(message),
+        };
+        if let Whom::Service(name) = &whom
+            && !on
+            && !self
+                .pipeline
+                .services()
+                .iter()
+                .any(|row| row.workload.name == *name)
+        {
+            let message =
+                format!("no service {name}; kerntally services lists those that were seen");
+            return Answer::Failed(message);
+        }
+        if !selected.iter().any(|probe| probe.is_built) {
+            return Answer::Ok(with_schema(&self.probe_states()));
+        }
+        // What is in the ring ended before the switch.
+        self.drain();
+        if !self.pipeline.switch(whom, on) {
+            let message = "too many services and processes are switched off by hand; discovery.exclude leaves out more";
+            return Answer::Failed(message.to_owned());
+        }
+        match self.hooks.renew_filter() {
+            Ok(()) => Answer::Ok(with_schema(&self.probe_states())),
+            Err(error) => Answer::Failed(error.to_string()),
+        }
     }
 
     fn probe_states(&self) -> Value {
@@ -82,7 +138,14 @@ impl Agent {
                 json!({ "name": probe.name, "state": state, "purpose": probe.purpose })
             })
             .collect();
-        json!({ "probes": states })
+        let (mut services, mut pids) = (Vec::new(), Vec::new());
+        for whom in self.pipeline.switched_off() {
+            match whom {
+                Whom::Service(name) => services.push(name),
+                Whom::Process(pid) => pids.push(pid),
+            }
+        }
+        json!({ "probes": states, "off_for": { "services": services, "pids": pids } })
     }
 
     fn services(&mut self) -> Value {

@@ -101,6 +101,7 @@ impl Hooks {
                     local: view.local(),
                     remote: view.remote(),
                     head: view.head,
+                    peer_name: view.peer_name,
                 });
                 if pipeline.on_exchange(&exchange, now) == Outcome::Excluded {
                     orders.exclude.insert(FilterKey {

@@ -3,15 +3,16 @@
 //! A file that cannot be read or written costs what it holds, never the agent: it is warned about and counted as the
 //! degradation `state_failing`.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use kerntally_model::Role;
 use kerntally_pipeline::{LearntRoutes, Pipeline};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
+
+use crate::state::write_whole;
 
 const NAME: &str = "routes.json";
 
@@ -173,7 +174,6 @@ fn read(path: &Path) -> Result<Vec<LearntRoutes>, ReadError> {
     Ok(rows.collect())
 }
 
-/// The file is whole at every moment: it is written beside its place and moved there.
 fn write(path: &Path, rows: &[LearntRoutes]) -> io::Result<()> {
     let document = Document {
         schema: SCHEMA.to_owned(),
@@ -190,24 +190,7 @@ fn write(path: &Path, rows: &[LearntRoutes]) -> io::Result<()> {
             })
             .collect(),
     };
-    let mut text = serde_json::to_vec(&document)?;
-    text.push(b'\n');
-    if let Some(dir) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)?;
-    }
-    let new = path.with_extension("json.new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
+    write_whole(path, &serde_json::to_vec(&document)?)
 }
 
 /// What cannot be read may be a newer version's: it is not overwritten.

@@ -25,7 +25,7 @@ use crate::config::{self, Loaded, Setting, Sources};
 use crate::failure::Failure;
 use crate::lock::{self, Lock, LockError};
 use crate::preflight::{self, Privileges};
-use crate::{logging, output};
+use crate::{crash, logging, output};
 
 use agent::Agent;
 
@@ -64,6 +64,7 @@ impl Launch {
 
 /// Runs the agent until it is told to stop.
 pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
+    crash::end_on_panic();
     let launch = Launch::new(global, arguments);
     let loaded = launch.load()?;
     logging::start(&loaded.config.log, global);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use kerntally_model::{InstrumentSnapshot, Point, Snapshot, Time, Workload, WorkloadSnapshot};
+use hashbrown::HashMap;
+use kerntally_model::{
+    InstrumentSnapshot, Point, ProcessKey, Snapshot, Time, Workload, WorkloadSnapshot,
+};
 
 use super::attributes::place;
 use super::recipe::Recipe;
@@ -131,12 +134,16 @@ impl SeriesTable {
             .filter_map(|(stream, points)| Some((stream.as_ref()?, points)))
             .filter(|(_, points)| !points.is_empty())
             .collect();
-        order.sort_by_key(|(stream, _)| (stream.workload, place(stream.recipe.instrument)));
+        order.sort_by_key(|(stream, _)| {
+            let instrument = place(stream.recipe.instrument);
+            (stream.workload, stream.process(), instrument)
+        });
         order
             .into_iter()
             .filter_map(|(stream, points)| {
                 Some(Group {
                     workload: workload(stream.workload)?,
+                    process: stream.process(),
                     recipe: Arc::clone(&stream.recipe),
                     points,
                 })
@@ -151,14 +158,19 @@ impl SeriesTable {
         if !streams().any(|stream| stream.is_retired) {
             return withheld;
         }
+        let metric = |stream: &Stream| {
+            let instrument = stream.recipe.instrument;
+            (stream.workload, stream.process(), instrument)
+        };
+        let mut oldest = HashMap::new();
+        for stream in streams().filter(|stream| stream.series > 0) {
+            let age = oldest.entry(metric(stream)).or_insert(stream.age);
+            *age = stream.age.min(*age);
+        }
         for (withheld, stream) in withheld.iter_mut().zip(&self.streams) {
             let Some(stream) = stream else { continue };
-            *withheld = streams().any(|other| {
-                other.workload == stream.workload
-                    && other.recipe.instrument == stream.recipe.instrument
-                    && other.series > 0
-                    && other.age < stream.age
-            });
+            let oldest = oldest.get(&metric(stream));
+            *withheld = oldest.is_some_and(|oldest| *oldest < stream.age);
         }
         withheld
     }
@@ -168,10 +180,11 @@ impl SeriesTable {
     }
 }
 
-/// Points of one instrument of one workload.
+/// Points of one instrument of one workload, or of one of its processes.
 #[derive(Clone, Debug)]
 struct Group<P> {
     workload: Arc<Workload>,
+    process: Option<ProcessKey>,
     recipe: Arc<Recipe>,
     points: Vec<P>,
 }
@@ -185,6 +198,7 @@ impl Held {
     pub(crate) fn to_snapshot(&self) -> Snapshot {
         to_snapshot(self.0.iter().map(|group| Group {
             workload: Arc::clone(&group.workload),
+            process: group.process,
             recipe: Arc::clone(&group.recipe),
             points: group.points.iter().map(HeldPoint::to_point).collect(),
         }))
@@ -201,11 +215,15 @@ fn to_snapshot(groups: impl IntoIterator<Item = Group<Point>>) -> Snapshot {
             points: group.points,
         };
         match snapshot.workloads.last_mut() {
-            Some(last) if Arc::ptr_eq(&last.workload, &group.workload) => {
+            Some(last)
+                if Arc::ptr_eq(&last.workload, &group.workload)
+                    && last.process == group.process =>
+            {
                 last.instruments.push(instrument);
             }
             _ => snapshot.workloads.push(WorkloadSnapshot {
                 workload: group.workload,
+                process: group.process,
                 instruments: vec![instrument],
             }),
         }

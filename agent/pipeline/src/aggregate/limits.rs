@@ -8,14 +8,17 @@ use crate::services::OTHER;
 impl SeriesTable {
     /// Whether a workload may have one more series; takes one back from another workload if need be.
     pub(super) fn admit(&mut self, workload: u32, per_service: usize) -> bool {
-        let series = self.series_of(workload);
-        if series >= per_service {
+        if !self.has_room(workload, per_service) {
             return false;
         }
-        if self.counted < self.limits.total {
-            return true;
-        }
-        series < self.guaranteed_to(workload) && self.take_back()
+        self.counted < self.limits.total || self.take_back()
+    }
+
+    /// Whether a workload may have one more series, if need be at another one's cost.
+    pub(crate) fn has_room(&self, workload: u32, per_service: usize) -> bool {
+        let series = self.series_of(workload);
+        let is_free = self.counted < self.limits.total;
+        series < per_service && (is_free || series < self.guaranteed_to(workload))
     }
 
     fn series_of(&self, workload: u32) -> usize {

@@ -28,7 +28,7 @@ pub(crate) use names::{Hosts, Methods};
 pub(crate) use recipe::{Measured, Recipe, Recipes, recipes};
 pub use series::Generation;
 pub(crate) use series::{Facts, SeriesKey};
-pub(crate) use table::{References, SeriesTable};
+pub(crate) use table::{Own, References, SeriesTable};
 pub use unit::{ADVISED_BOUNDARIES, Part, Unit};
 pub(crate) use values::Values;
 pub use values::{ErrorKey, STATUS_CLASS, StatusKey};

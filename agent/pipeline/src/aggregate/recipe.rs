@@ -7,6 +7,7 @@ use kerntally_model::{Instrument, MetricName, Temporality};
 use super::attributes::{AttributeSet, INSTRUMENTS, instrument_name, place};
 use super::unit::{Part, Unit, boundaries_in};
 use super::value::Value;
+use crate::attribute::OTHER_SERVICE;
 use crate::config::{Config, HistogramKind, ServiceRule, StatusMode, TemporalityPreference};
 use crate::exemplar::Candidate;
 use crate::view::{Renames, View, ViewAggregation};
@@ -25,6 +26,8 @@ pub(crate) struct Recipe {
     pub(crate) name: Option<MetricName>,
     /// Names of the semantic conventions with what stands in their place.
     pub(crate) renames: Renames,
+    /// Each process of the service has series of its own.
+    pub(crate) per_process: bool,
     aggregation: Aggregation,
 }
 
@@ -104,6 +107,8 @@ fn resolve(
         renames: view
             .map(|view| Arc::clone(&view.rename))
             .unwrap_or_default(),
+        // The stand-in is for what is not known: no process is told there.
+        per_process: config.per_process && service != OTHER_SERVICE,
         aggregation: kind_of(instrument, aggregation, kind, unit),
     })
 }

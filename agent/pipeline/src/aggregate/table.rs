@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use kerntally_model::{Attribute, Instrument, Time};
+use kerntally_model::{Attribute, Instrument, ProcessKey, Time};
 
 use super::account::{Account, Usage};
 use super::recipe::{Measured, Recipe};
@@ -22,11 +22,13 @@ pub(crate) struct References {
     pub(crate) addresses: HashSet<u32>,
 }
 
-/// One instrument of one workload by one recipe. With another recipe it becomes another stream, so that what was
+/// One instrument of one workload, or of one of its processes, by one recipe. With another recipe it becomes another stream, so that what was
 /// recorded by the old one is never mixed with what follows.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) workload: u32,
+    /// Its process, and the stream of all of them, where each has its own.
+    pub(super) own: Option<Own>,
     pub(super) recipe: Arc<Recipe>,
     /// Another one took its place.
     pub(super) is_retired: bool,
@@ -36,6 +38,22 @@ pub(super) struct Stream {
     pub(super) overflowed: u64,
     /// Order of opening.
     pub(super) age: u64,
+}
+
+/// What makes a stream that of one process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    pub(crate) process: ProcessKey,
+    /// The service's stream, whose overflow series takes what has no room: one a service and instrument, however
+    /// many processes come and go.
+    pub(crate) shared: u32,
+}
+
+impl Stream {
+    /// Its process, if it is of one alone.
+    pub(super) fn process(&self) -> Option<ProcessKey> {
+        self.own.map(|own| own.process)
+    }
 }
 
 /// All series of the agent.
@@ -84,11 +102,12 @@ impl SeriesTable {
         self.no_victim_in = None;
     }
 
-    /// Opens the stream of an instrument of a workload.
-    pub(crate) fn open(&mut self, workload: u32, recipe: &Arc<Recipe>) -> u32 {
+    /// Opens the stream of an instrument of a workload, or of one of its processes.
+    pub(crate) fn open(&mut self, workload: u32, own: Option<Own>, recipe: &Arc<Recipe>) -> u32 {
         self.opened += 1;
         let stream = Stream {
             workload,
+            own,
             recipe: Arc::clone(recipe),
             is_retired: false,
             series: 0,
@@ -102,8 +121,14 @@ impl SeriesTable {
             self.streams.len() - 1
         });
         self.streams[place] = Some(stream);
-        // As many as there are services, at three instruments each.
+        // No more than three for each service, and one for each series.
         u32::try_from(place).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a stream has series.
+    pub(crate) fn has_series(&self, stream: u32) -> bool {
+        let stream = self.streams.get(stream as usize).and_then(Option::as_ref);
+        stream.is_some_and(|stream| stream.series > 0)
     }
 
     /// No more is recorded in a stream: its last values are handed out before those of its successor.
@@ -217,7 +242,8 @@ impl SeriesTable {
         let Some(stream) = &self.streams[key.stream as usize] else {
             return;
         };
-        let (workload, overflow_slot) = (stream.workload, stream.overflow);
+        let workload = stream.workload;
+        let shared = stream.own.map_or(key.stream, |own| own.shared);
         let is_leaving = self.index.contains_key(&key);
         let slot = if !is_leaving && self.admit(workload, per_service) {
             let account = self.accounts.entry(workload).or_default();
@@ -225,10 +251,11 @@ impl SeriesTable {
             self.counted += 1;
             Some(self.insert(key, describe()))
         } else {
-            self.note_overflow(key.stream, workload, measured.exchanges());
-            overflow_slot
+            self.note_overflow(shared, workload, measured.exchanges());
+            let shared = self.streams.get(shared as usize).and_then(Option::as_ref);
+            shared.and_then(|stream| stream.overflow)
         };
-        let slot = slot.unwrap_or_else(|| self.insert(SeriesKey::overflow(key.stream), overflow()));
+        let slot = slot.unwrap_or_else(|| self.insert(SeriesKey::overflow(shared), overflow()));
         let next = Generation(self.generation.0 + 1);
         if let Some(series) = &mut self.slots[slot] {
             let since = self.last_collection_unix_ns;
@@ -238,7 +265,7 @@ impl SeriesTable {
 
     fn note_overflow(&mut self, stream: u32, workload: u32, exchanges: u64) {
         self.accounts.entry(workload).or_default().overflowed += exchanges;
-        if let Some(stream) = &mut self.streams[stream as usize] {
+        if let Some(Some(stream)) = self.streams.get_mut(stream as usize) {
             stream.overflowed += exchanges;
         }
     }

@@ -63,6 +63,8 @@ pub enum ExcludeReason {
     Default,
     /// There are items in `discovery.include`, and none matches.
     NotIncluded,
+    /// Its probe was switched off for it.
+    SwitchedOff,
 }
 
 impl fmt::Display for ExcludeReason {
@@ -71,6 +73,7 @@ impl fmt::Display for ExcludeReason {
             Self::Side => formatter.write_str("its side is not in sides"),
             Self::Rule { item } => write!(formatter, "item {} of discovery.exclude", item + 1),
             Self::Default => formatter.write_str("discovery.default_exclude"),
+            Self::SwitchedOff => formatter.write_str("switched off by kerntally probes disable"),
             Self::NotIncluded => formatter.write_str("no item of discovery.include matches"),
         }
     }

@@ -67,6 +67,7 @@ pub struct Sample {
     pub duration_ns: u64,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
+    pub peer_name: &'static [u8],
 }
 
 impl Sample {
@@ -85,6 +86,7 @@ impl Sample {
             duration_ns: 5_000_000,
             local: Some(address([127, 0, 0, 1], 8080)),
             remote: Some(address([127, 0, 0, 1], 50000)),
+            peer_name: b"",
         }
     }
 
@@ -120,6 +122,7 @@ impl Sample {
             local: self.local,
             remote: self.remote,
             head: &self.head,
+            peer_name: self.peer_name,
         })
     }
 
@@ -149,7 +152,8 @@ impl Sample {
             version_minor: 1,
             method_len: 3,
             method: 0,
-            reserved: [0; 2],
+            peer_name_len: 0,
+            reserved: 0,
             local_addr: [0; 16],
             remote_addr: [0; 16],
         }

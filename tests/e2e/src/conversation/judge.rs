@@ -155,7 +155,7 @@ fn strange(case: &Case, series: &Series) -> Option<String> {
     }
     let right = match series.role {
         Role::Server => series.scheme.as_deref() == Some("http"),
-        Role::Client if case.host_cut_off => true,
+        Role::Client if case.host_cut_off => series.server_address.is_some(),
         Role::Client => {
             series.server_port == Some(80)
                 && series

@@ -176,6 +176,7 @@ impl Service {
         Snapshot {
             workloads: vec![WorkloadSnapshot {
                 workload: Arc::new(workload("api")),
+                process: None,
                 instruments,
             }],
         }

@@ -96,6 +96,10 @@ pub(crate) fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: 
     host.barrier();
     enqueue(connection, work, host);
     host.barrier();
+    // A server's response cannot have come before its request.
+    if server {
+        return;
+    }
     // Counting is an atomic operation, also by nothing, and orders what is above before what is below: a
     // response may be at work on another CPU, see `unclaimed`.
     host.count(Counter::HeldResponses, 0);
@@ -162,7 +166,7 @@ fn meet_early_response(connection: &Connection, work: &mut Work) {
     let direction = &connection.directions[RESPONSE];
     let held = direction.phase == Phase::Held as u8 || direction.phase == Phase::Headed as u8;
     let endless = direction.phase == Phase::UntilClose as u8 && direction.bits & bits::EARLY != 0;
-    if held || (endless && connection.role == role::CLIENT) {
+    if held || endless {
         work.todo |= todo::MEET;
     }
 }

@@ -10,16 +10,16 @@ use serde_json::Value;
 use super::protocol::{ANSWER_BYTES, Answer, Request};
 use crate::failure::Failure;
 
-/// How long the agent may take: switching probes waits for the kernel.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the agent may take: switching probes waits for the kernel, and kernels before 5.13 verify programs of
+/// fexit again whenever they are attached again.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Asks the agent behind a socket.
 pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
     let stream = UnixStream::connect(socket).map_err(|error| no_agent(socket, &error))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let answer = converse(&stream, request)
-        .map_err(|error| Failure::failed(format!("{}: {error}", socket.display())))?;
+    let answer = converse(&stream, request).map_err(|error| unanswered(socket, &error))?;
     match answer {
         Answer::Ok(value) => Ok(value),
         Answer::Refused(message) => Err(Failure::usage(message)),
@@ -37,6 +37,19 @@ fn converse(mut stream: &UnixStream, request: &Request) -> std::io::Result<Answe
         return Err(std::io::Error::other("the agent closed the connection"));
     }
     Ok(serde_json::from_slice(&answer)?)
+}
+
+fn unanswered(socket: &Path, error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind;
+    let shown = socket.display();
+    // The kernel's words for a timeout are "resource temporarily unavailable".
+    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+        let seconds = PATIENCE.as_secs();
+        return Failure::failed(format!(
+            "the agent at {shown} did not answer within {seconds} s"
+        ));
+    }
+    Failure::failed(format!("{shown}: {error}"))
 }
 
 fn no_agent(socket: &Path, error: &std::io::Error) -> Failure {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::budgets::NotTold;
 use super::cases::{self, Case, When};
 use super::judge::{judge_alone, judge_together};
 use super::running::{Played, Running, full_name};
 use super::stream::Transport;
-use super::budgets::NotTold;
 use super::{Scale, checks};
 use crate::agent::{Agent, AgentOptions};
 use crate::truth::{Role, Tally, Tolerance};

@@ -1,12 +1,26 @@
-//! `BPF_PROG_RUN`, which aya does not have: runs a loaded raw tracepoint program once, now.
+//! What aya does not have: `BPF_PROG_RUN`, which runs a loaded raw tracepoint program once, now; and how many runs
+//! of a program the kernel has skipped.
 
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
+use aya_obj::generated::bpf_prog_info;
+
 /// `bpf(2)` command (`include/uapi/linux/bpf.h`).
 const BPF_PROG_RUN: libc::c_int = 10;
+
+/// `bpf(2)` command
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+/// The `info` member of `union bpf_attr`.
+#[repr(C)]
+struct InfoAttributes {
+    program: u32,
+    info_size: u32,
+    info: u64,
+}
 
 /// The `test` member of `union bpf_attr`.
 #[repr(C)]
@@ -51,5 +65,31 @@ pub(crate) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32>
         Err(io::Error::last_os_error())
     } else {
         Ok(attributes.result)
+    }
+}
+
+/// Runs of `program` that the kernel skipped since it was loaded; 0 on kernels that do not count them (before
+/// 5.12).
+pub(crate) fn skipped(program: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: integers and arrays of integers, of which zeroes are a value.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attributes = InfoAttributes {
+        program: program.as_raw_fd().cast_unsigned(),
+        info_size: u32::try_from(size_of::<bpf_prog_info>()).unwrap_or(0),
+        info: &raw mut info as u64,
+    };
+    // SAFETY: the attributes are as the kernel defines them, and `info` is as long as they say.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET_INFO_BY_FD,
+            &raw mut attributes,
+            size_of::<InfoAttributes>(),
+        )
+    };
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(info.recursion_misses)
     }
 }

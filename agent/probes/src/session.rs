@@ -233,6 +233,7 @@ impl Session {
                 .map_err(|error| operation("read counters", error))?;
             totals[index as usize] = values.iter().sum();
         }
+        totals[Counter::SkippedRuns as usize] = self.skipped_runs();
         totals[Counter::ProbeOffServer as usize] += self.switched_off[usize::from(role::SERVER)];
         totals[Counter::ProbeOffClient as usize] += self.switched_off[usize::from(role::CLIENT)];
         Ok(CounterValues(totals))
@@ -374,6 +375,15 @@ impl Session {
             kernel_run::run(fd.as_fd(), &arguments).map_err(|error| operation("sweep", error))?;
         }
         Ok(())
+    }
+
+    /// Runs that the kernel skipped, of all loaded programs.
+    fn skipped_runs(&self) -> u64 {
+        let programs = self.ebpf.programs();
+        let loaded = programs.filter_map(|(_, program)| program.fd().ok());
+        loaded
+            .filter_map(|fd| kernel_run::skipped(fd.as_fd()).ok())
+            .sum()
     }
 
     /// Run statistics of the loaded programs.

@@ -100,6 +100,9 @@ counters! {
     MissedReturns = 48, "missed_returns";
     /// Calls for which the table of calls under way had no room.
     CallsNotKept = 49, "calls_not_kept";
+    /// Runs of hooks that the kernel skipped, because one of the same program was interrupted on that processor.
+    /// The kernel's own count, filled in by the loader.
+    SkippedRuns = 50, "skipped_runs";
 }
 
 /// Cells of the counter map.

@@ -62,15 +62,28 @@ fn scratch(program: u32) -> Option<*mut Scratch> {
 /// Takes one call in. `program` numbers the calling program's scratch memory.
 #[inline(always)]
 pub fn observe(program: u32, call: &Call) {
-    let Some(control) = control() else { return };
-    if negative::passes(
-        call.socket,
-        call.direction,
+    if !passes_over(call.socket, call.direction) {
+        look(program, call);
+    }
+}
+
+/// Whether a call on the socket needs no look.
+#[inline(always)]
+pub fn passes_over(socket: u64, direction: u8) -> bool {
+    let Some(control) = control() else {
+        return true;
+    };
+    negative::passes(
+        socket,
+        direction,
         control.attachment,
         control.filter_generation,
-    ) {
-        return;
-    }
+    )
+}
+
+/// What [`observe`] does with a call that needs a look.
+#[inline(always)]
+pub fn look(program: u32, call: &Call) {
     let Some(scratch) = scratch(program) else {
         return;
     };

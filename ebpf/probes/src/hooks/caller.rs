@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated;
 
-use crate::buffer::Buffer;
+use crate::{buffer::Buffer, kernel::Plain};
 
 /// `MSG_PEEK` (`include/linux/socket.h`)
 pub const MSG_PEEK: u64 = 2;
@@ -27,9 +27,8 @@ pub mod syscall {
     pub const PWRITEV2: u64 = 328;
 }
 
-/// `struct user_msghdr`: where the pieces are (`include/linux/socket.h`).
-const MSGHDR_IOV: u64 = 16;
-const MSGHDR_IOVLEN: u64 = 24;
+/// `user_msghdr.msg_iov`, with `msg_iovlen` behind it (`include/linux/socket.h`).
+pub const MSGHDR_IOV: u64 = 16;
 /// `struct mmsghdr`: a message header and the length that came out, padded.
 pub const MMSGHDR_BYTES: u64 = 64;
 /// `mmsghdr.msg_len`
@@ -54,21 +53,21 @@ pub fn buffer(number: u64, second: u64, third: u64, len: u64) -> Buffer {
 /// The pieces of a `struct user_msghdr`.
 #[inline(always)]
 pub fn message(header: u64) -> Buffer {
-    let pieces = user_word(header + MSGHDR_IOV);
-    let count = user_word(header + MSGHDR_IOVLEN);
+    let [pieces, count]: [u64; 2] = user(header + MSGHDR_IOV);
     if pieces == 0 || count == 0 {
         return Buffer::UNKNOWN;
     }
     Buffer::pieces(pieces, count, false)
 }
 
-/// A word of user memory, 0 if it cannot be read.
+/// Reads a `T` from user memory; zeroes where it cannot be read.
 #[inline(always)]
-pub fn user_word(address: u64) -> u64 {
-    let mut word = core::mem::MaybeUninit::<u64>::uninit();
-    // SAFETY: the helper checks the source and writes the eight bytes of `word`: zeroes where it fails.
+pub fn user<T: Plain>(address: u64) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    let target = value.as_mut_ptr().cast();
+    // SAFETY: the helper checks the source, and writes the whole value: zeroes where it fails.
     unsafe {
-        generated::bpf_probe_read_user(word.as_mut_ptr().cast(), 8, address as *const _);
-        word.assume_init()
+        generated::bpf_probe_read_user(target, size_of::<T>() as u32, address as *const _);
+        value.assume_init()
     }
 }

@@ -7,13 +7,14 @@ use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePoint
 use kerntally_abi::{Counter, limits::BATCH_MESSAGES};
 
 use super::{
-    caller::{self, MMSGHDR_BYTES, MMSGHDR_LEN, MSG_PEEK, USER32_CS, syscall},
+    caller::{self, MMSGHDR_BYTES, MMSGHDR_LEN, MSG_PEEK, MSGHDR_IOV, USER32_CS, syscall},
     lifecycle, program,
 };
 use crate::{
+    buffer::Buffer,
     counters,
     kernel::{self, layout, read},
-    observe::{Call, control, direction, observe},
+    observe::{Call, control, direction, look, observe, passes_over},
 };
 
 /// Registers of the caller, x86-64 (`arch/x86/include/asm/ptrace.h`).
@@ -22,6 +23,8 @@ mod register {
     pub(super) const R10: u32 = 56;
     /// The third argument; the second and the first lie behind it.
     pub(super) const DX: u32 = 96;
+    /// The second argument, and the first.
+    pub(super) const SI: u32 = 104;
     /// The number of the call; behind it the instruction and its segment.
     pub(super) const ORIG_AX: u32 = 120;
 }
@@ -48,8 +51,6 @@ struct Returning {
     first: u64,
     second: u64,
     third: u64,
-    /// Its result, never negative.
-    result: u64,
 }
 
 /// A system call returns: `(registers, result)` (`include/trace/events/syscalls.h`).
@@ -65,20 +66,11 @@ pub fn sys_exit(context: RawTracePointContext) -> i32 {
     let [number, _instruction, code]: [u64; 3] = read(registers, register::ORIG_AX);
     if code == USER32_CS {
         count_compat(number, registers, result);
-        return 0;
+    } else if number == syscall::SENDMMSG || number == syscall::RECVMMSG {
+        messages_passed(number, registers, result);
+    } else if moves_bytes(number) {
+        bytes_passed(number, registers, result);
     }
-    if !moves_bytes(number) {
-        return 0;
-    }
-    let [third, second, first]: [u64; 3] = read(registers, register::DX);
-    returned(&Returning {
-        registers,
-        number,
-        first,
-        second,
-        third,
-        result,
-    });
     0
 }
 
@@ -97,11 +89,7 @@ fn moves_bytes(number: u64) -> bool {
     if number < 64 {
         return LOW >> number & 1 != 0;
     }
-    number == syscall::SPLICE
-        || number == syscall::RECVMMSG
-        || number == syscall::SENDMMSG
-        || number == syscall::PREADV2
-        || number == syscall::PWRITEV2
+    number == syscall::SPLICE || number == syscall::PREADV2 || number == syscall::PWRITEV2
 }
 
 #[inline(always)]
@@ -110,19 +98,36 @@ fn receives(number: u64) -> bool {
         || number == syscall::RECVFROM
         || number == syscall::READV
         || number == syscall::RECVMSG
-        || number == syscall::RECVMMSG
         || number == syscall::PREADV2
 }
 
-#[inline(always)]
-fn returned(call: &Returning) {
+impl Returning {
+    #[inline(always)]
+    fn read(number: u64, registers: u64) -> Self {
+        let [third, second, first]: [u64; 3] = read(registers, register::DX);
+        Self {
+            registers,
+            number,
+            first,
+            second,
+            third,
+        }
+    }
+}
+
+/// A call that moves bytes returns. A global function of numbers only, as those below: the verifier looks at
+/// it once, and the stack of the program itself stays small.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn bytes_passed(number: u64, registers: u64, result: u64) -> u64 {
+    let call = &Returning::read(number, registers);
     let mut socket = socket_of(call.first);
-    let mut direction = if receives(call.number) {
+    let mut direction = if receives(number) {
         direction::INGRESS
     } else {
         direction::EGRESS
     };
-    if call.number == syscall::SPLICE {
+    if number == syscall::SPLICE {
         // One end is a pipe. Out of the socket, or into the one named third.
         direction = direction::INGRESS;
         if socket == 0 {
@@ -131,36 +136,33 @@ fn returned(call: &Returning) {
         }
     }
     if socket == 0 || peeks(call) {
-        return;
+        return 0;
     }
-    if call.number == syscall::SENDMMSG || call.number == syscall::RECVMMSG {
-        take_messages(socket, u64::from(direction), call.second, call.result);
-        return;
-    }
-    if call.result == 0 {
-        let asked = match call.number {
+    if result == 0 {
+        let asked = match number {
             syscall::READ | syscall::RECVFROM => call.third != 0,
             _ => true,
         };
         if direction == direction::INGRESS && asked {
             lifecycle::received_end(program::RECEIVE, socket);
         }
-        return;
+        return 0;
     }
     let call = Call {
         socket,
         direction,
-        len: call.result as u32,
-        buffer: caller::buffer(call.number, call.second, call.third, call.result),
+        len: result as u32,
+        buffer: caller::buffer(number, call.second, call.third, result),
     };
     observe(program::RECEIVE, &call);
+    0
 }
 
 #[inline(always)]
 fn peeks(call: &Returning) -> bool {
     let flags = match call.number {
         syscall::RECVMSG => call.third,
-        syscall::RECVFROM | syscall::RECVMMSG => read(call.registers, register::R10),
+        syscall::RECVFROM => read(call.registers, register::R10),
         _ => 0,
     };
     flags & MSG_PEEK != 0
@@ -187,16 +189,27 @@ fn socket_of(descriptor: u64) -> u64 {
     protocol
 }
 
-/// The `count` messages of a sendmmsg or recvmmsg, one by one. A global function of numbers only, so that the
-/// verifier looks at it once.
+/// A sendmmsg or recvmmsg returns how many messages it moved: they are taken one by one.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn take_messages(socket: u64, direction: u64, array: u64, count: u64) -> u64 {
-    let count = count as u32;
+extern "C" fn messages_passed(number: u64, registers: u64, result: u64) -> u64 {
+    let [array, descriptor]: [u64; 2] = read(registers, register::SI);
+    let socket = socket_of(descriptor);
     // Batches of datagrams are common, and nothing here is for them.
     if !kernel::is_stream(socket) {
         return 0;
     }
+    let mut direction = u64::from(direction::EGRESS);
+    if number == syscall::RECVMMSG {
+        direction = u64::from(direction::INGRESS);
+        if read::<u64>(registers, register::R10) & MSG_PEEK != 0 {
+            return 0;
+        }
+    }
+    if passed_over(socket, direction) != 0 {
+        return 0;
+    }
+    let count = result as u32;
     let mut behind = 0;
     let mut index = 0;
     while index < BATCH_MESSAGES && index < count {
@@ -223,17 +236,27 @@ extern "C" fn take_messages(socket: u64, direction: u64, array: u64, count: u64)
 
 #[inline(always)]
 fn message_len(array: u64, index: u32) -> u64 {
-    caller::user_word(array + u64::from(index) * MMSGHDR_BYTES + MMSGHDR_LEN) & 0xffff_ffff
+    let len: u32 = caller::user(array + u64::from(index) * MMSGHDR_BYTES + MMSGHDR_LEN);
+    u64::from(len)
 }
 
-/// One message, as a global function again. `moved` is the length, and the direction in its lowest byte.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn passed_over(socket: u64, direction: u64) -> u64 {
+    u64::from(passes_over(socket, direction as u8))
+}
+
+/// One message. `moved` is the length, and the direction in its lowest byte.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn take_message(socket: u64, header: u64, moved: u64, behind: u64) -> u64 {
     if moved >> 8 == 0 {
         return 0;
     }
-    let mut buffer = caller::message(header);
+    let [pieces, count]: [u64; 2] = caller::user(header + MSGHDR_IOV);
+    let mut buffer = Buffer::pieces(pieces, count, false);
+    // Not zero: the compiler would make a call of clearing two words.
+    buffer.base = 1;
     buffer.behind = behind;
     let call = Call {
         socket,
@@ -241,20 +264,21 @@ extern "C" fn take_message(socket: u64, header: u64, moved: u64, behind: u64) ->
         len: (moved >> 8) as u32,
         buffer,
     };
-    observe(program::RECEIVE, &call);
+    look(program::RECEIVE, &call);
     0
 }
 
 /// 32-bit programs pass their arguments otherwise, and in structures of their own.
-#[inline(always)]
-fn count_compat(number: u64, registers: u64, result: u64) {
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn count_compat(number: u64, registers: u64, result: u64) -> u64 {
     let direct = match number {
         compat::READ | compat::WRITE | compat::READV | compat::WRITEV => true,
         compat::RECVMMSG | compat::SENDMMSG | compat::SENDTO..=compat::RECVMSG => true,
         _ => false,
     };
     if result == 0 || !(direct || number == compat::SOCKETCALL) {
-        return;
+        return 0;
     }
     let first: u64 = read(registers, register::BX);
     let on_socket = if direct {
@@ -265,4 +289,5 @@ fn count_compat(number: u64, registers: u64, result: u64) {
     if on_socket {
         counters::add(Counter::CompatCalls, 1);
     }
+    0
 }

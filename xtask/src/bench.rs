@@ -178,7 +178,10 @@ fn program(workspace: &Workspace) -> Result<PathBuf> {
 fn counts(workspace: &Workspace, agent: &Path, program: &Path, choice: &Choice) -> Result<PathBuf> {
     let mut words = Vec::new();
     if choice.quick || choice.gate {
-        words.extend(["--exchanges=4000", "--warm=1000"].map(str::to_owned));
+        words.push("--exchanges=4000".to_owned());
+    }
+    if choice.gate {
+        words.push("--short".to_owned());
     }
     if !choice.backend.is_empty() {
         words.push(format!("--backend={}", choice.backend.join(",")));

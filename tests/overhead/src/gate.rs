@@ -109,13 +109,10 @@ fn of_guests(counts: &Counts, found: &mut Vec<Found>) {
         let name = |what: &str| format!("instructions.{place}.{what}");
         found.push(Found::rounded(&name("added"), backend.added));
         found.push(Found::rounded(&name("server"), backend.added_to_server));
-        for program in backend
-            .programs
-            .iter()
-            .filter(|program| program.verified > 0)
-        {
-            let name = format!("verifier.{place}.{}", program.name);
-            found.push(Found::new(&name, program.verified));
+        found.push(Found::rounded(&name("agent"), backend.agent));
+        for (program, verified) in &backend.verified {
+            let name = format!("verifier.{place}.{program}");
+            found.push(Found::new(&name, *verified));
         }
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct Choice {
     /// Exchanges before it
     #[arg(long, default_value_t = 1_000)]
     warm: u64,
+    /// Only what the gate holds: no statistics, and no watched client
+    #[arg(long)]
+    short: bool,
 }
 
 /// One measurement, as the guest prints it after `count `.
@@ -45,8 +48,10 @@ pub(crate) struct Line {
     pub(crate) server: u64,
     pub(crate) client: u64,
     pub(crate) agent: u64,
-    /// Name, runs, instructions and verified instructions of each program, where statistics were on.
-    pub(crate) programs: Vec<(String, u64, u64, u64)>,
+    /// Name, runs and instructions of each program, where statistics were on.
+    pub(crate) programs: Vec<(String, u64, u64)>,
+    /// Name and verified instructions of every program that is loaded, where the kernel tells.
+    pub(crate) verified: Vec<(String, u64)>,
     /// Kernel memory of all maps.
     pub(crate) map_bytes: u64,
 }
@@ -135,6 +140,9 @@ impl Bench<'_> {
         for _ in 0..REPEATS {
             self.on(backend, &agent, Arrangement::Server)?;
         }
+        if self.choice.short {
+            return Ok(());
+        }
         programs::statistics(true)?;
         let counted = self.on(backend, &agent, Arrangement::Statistics);
         programs::statistics(false)?;
@@ -204,7 +212,13 @@ impl Bench<'_> {
             client: cost.client,
             agent: cost.agent,
             programs: programs
-                .map(|program| (program.name, program.runs, program.nanos, program.verified))
+                .map(|program| (program.name, program.runs, program.nanos))
+                .collect(),
+            verified: held
+                .programs
+                .values()
+                .filter(|program| program.verified > 0)
+                .map(|program| (program.name.clone(), program.verified))
                 .collect(),
             map_bytes: held.map_bytes,
         };

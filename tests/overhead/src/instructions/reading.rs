@@ -36,6 +36,8 @@ pub(crate) struct Backend {
     /// Added to everything with both sides watched.
     pub(crate) added_both: Option<f64>,
     pub(crate) programs: Vec<ProgramCount>,
+    /// Walked by the verifier at load, by program.
+    pub(crate) verified: Vec<(String, u64)>,
     pub(crate) map_bytes: u64,
 }
 
@@ -46,8 +48,6 @@ pub(crate) struct ProgramCount {
     pub(crate) runs: f64,
     /// Of one run, the kernel's bookkeeping around it included.
     pub(crate) instructions: f64,
-    /// Walked by the verifier at load; 0 where the kernel does not say.
-    pub(crate) verified: u64,
 }
 
 impl Counts {
@@ -137,6 +137,7 @@ impl Backend {
                 .first()
                 .map(|line| programs(line))
                 .unwrap_or_default(),
+            verified: on[0].verified.clone(),
             map_bytes: on[0].map_bytes,
         })
     }
@@ -174,11 +175,10 @@ fn programs(line: &Line) -> Vec<ProgramCount> {
     let counts = line
         .programs
         .iter()
-        .map(|(name, runs, nanos, verified)| ProgramCount {
+        .map(|(name, runs, nanos)| ProgramCount {
             name: name.clone(),
             runs: real(*runs) / exchanges,
             instructions: real(*nanos) / real(*runs),
-            verified: *verified,
         });
     counts.collect()
 }
@@ -220,7 +220,8 @@ mod tests {
             server: all / 2,
             client: all / 2,
             agent: 0,
-            programs: vec![("hook".to_owned(), 40, 4000, 7)],
+            programs: vec![("hook".to_owned(), 40, 4000)],
+            verified: vec![("hook".to_owned(), 7)],
             map_bytes: 1,
         };
         serde_json::to_string(&line).unwrap()

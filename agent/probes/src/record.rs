@@ -114,8 +114,6 @@ fn address(family: u8, bytes: &[u8; 16], port: u16) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
     use kerntally_abi::{flag, role};
     use proptest::prelude::*;
 
@@ -158,13 +156,10 @@ mod tests {
 
     /// The bytes that the ring would hold.
     fn bytes_of(record: &ExchangeRecord, tail: &[u8]) -> Vec<u8> {
-        let mut raw = [MaybeUninit::<u8>::zeroed(); size_of::<ExchangeRecord>()];
-        let place = raw.as_mut_ptr().cast::<ExchangeRecord>();
-        // SAFETY: the array is as long as the record, whose padding is spelled out; alignment is not assumed.
-        unsafe { place.write_unaligned(*record) };
-        // SAFETY: every byte was written.
-        let fixed = raw.map(|byte| unsafe { byte.assume_init() });
-        [&fixed[..], tail].concat()
+        let start = (&raw const *record).cast::<u8>();
+        // SAFETY: a record spells its padding out: each of its bytes is a value.
+        let fixed = unsafe { std::slice::from_raw_parts(start, size_of::<ExchangeRecord>()) };
+        [fixed, tail].concat()
     }
 
     #[test]

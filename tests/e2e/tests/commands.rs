@@ -121,8 +121,11 @@ fn say_what_was_sent() -> Result<()> {
     let (text, _) = run(&rig, 0, &["routes", "suggest"])?;
     ensure!(text.contains("/users/{"), "{text}");
     document(&rig, &["routes", "suggest"])?;
+    who_and_how_much(&rig)
+}
 
-    let services = document(&rig, &["services", "--all"])?;
+fn who_and_how_much(rig: &Rig) -> Result<()> {
+    let services = document(rig, &["services", "--all"])?;
     let shop = rows(&services, "services").find(|row| row["name"] == "shop");
     let shop = shop.with_context(|| format!("{services}"))?;
     ensure!(shop["named_by"] == "configuration", "{shop}");
@@ -132,21 +135,21 @@ fn say_what_was_sent() -> Result<()> {
     );
     ensure!(shop["pids"][0] == std::process::id(), "{shop}");
     ensure!(services["excluded"].is_array(), "{services}");
-    let plain = document(&rig, &["services"])?;
+    let plain = document(rig, &["services"])?;
     ensure!(plain["excluded"].is_null(), "{plain}");
-    run(&rig, 0, &["services", "--all"])?;
+    run(rig, 0, &["services", "--all"])?;
 
-    let top = document(&rig, &["top", "--once"])?;
+    let top = document(rig, &["top", "--once"])?;
     let server = rows(&top, "traffic").filter(|row| row["role"] == "server");
     let counted: u64 = server.filter_map(|row| row["exchanges"].as_u64()).sum();
     ensure!(counted == FINE + FAILED + MISSING, "{top}");
-    let (text, _) = run(&rig, 0, &["top", "--once", "-n", "1"])?;
+    let (text, _) = run(rig, 0, &["top", "--once", "-n", "1"])?;
     ensure!(text.contains("shop"), "{text}");
 
-    let cost = document(&rig, &["cost"])?;
+    let cost = document(rig, &["cost"])?;
     ensure!(cost.to_string().contains("bytes"), "{cost}");
     let (text, _) = run(
-        &rig,
+        rig,
         0,
         &[
             "cost",
@@ -160,9 +163,9 @@ fn say_what_was_sent() -> Result<()> {
     )?;
     ensure!(!text.is_empty());
     for command in ["status", "ledger"] {
-        document(&rig, &[command])?;
+        document(rig, &[command])?;
     }
-    document(&rig, &["probes", "list"])?;
+    document(rig, &["probes", "list"])?;
     Ok(())
 }
 

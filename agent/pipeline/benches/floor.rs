@@ -30,8 +30,11 @@ fn cases() -> Vec<(&'static str, Config, Vec<Sample>)> {
     let mut with_pattern = Config::default();
     with_pattern.routes.patterns = PatternSet::parse(["/users/{id}/posts"]).unwrap_or_default();
     let users = || Sample::server("/users/17/posts?page=2", 200);
-    vec![
-        ("server, learnt route", Config::default(), vec![users()]),
+    let ordinary = traffic::ordinary().into_iter();
+    let mut cases: Vec<_> = ordinary
+        .map(|(name, samples)| (name, Config::default(), samples))
+        .collect();
+    cases.extend([
         ("server, operator's pattern", with_pattern, vec![users()]),
         (
             "server, no route",
@@ -43,17 +46,8 @@ fn cases() -> Vec<(&'static str, Config, Vec<Sample>)> {
             Config::default(),
             vec![users().with_head(traced)],
         ),
-        (
-            "server, 200 series",
-            Config::default(),
-            traffic::two_hundred_series(),
-        ),
-        (
-            "client",
-            Config::default(),
-            vec![Sample::client("/api/v1/items/9", 200)],
-        ),
-    ]
+    ]);
+    cases
 }
 
 fn exchanges() {

@@ -18,7 +18,7 @@ pub(crate) fn ordinary() -> Vec<Case> {
 }
 
 /// Exchanges of 200 series: statuses by routes.
-pub(crate) fn two_hundred_series() -> Vec<Sample> {
+fn two_hundred_series() -> Vec<Sample> {
     let routes = [
         "/users/17/posts?page=2",
         "/healthz",

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod load;
 pub mod mix;
 pub mod packages;
+pub mod pairing;
 pub mod plain;
 pub mod rig;
 pub mod servers;

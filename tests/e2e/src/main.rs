@@ -51,6 +51,12 @@ struct Arguments {
     /// Seconds that the export may take to show what happened.
     #[arg(long, default_value_t = 8)]
     settle: u64,
+    /// The Go client and server to play too.
+    #[arg(long)]
+    pairs: Option<PathBuf>,
+    /// Requests between these two.
+    #[arg(long, default_value_t = 100_000)]
+    pair_requests: u64,
     /// Keep everything written in this directory.
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -132,6 +138,9 @@ fn run(arguments: Arguments) -> Result<bool> {
             ..Tolerance::PROMISED
         },
         settle: Duration::from_secs(arguments.settle),
+        pairs: arguments
+            .pairs
+            .map(|program| (program, arguments.pair_requests)),
     })?;
     Ok(verdict.failed == 0 && verdict.passed > 0)
 }

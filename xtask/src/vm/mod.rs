@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::packages::{Purpose, ensure_program};
@@ -47,10 +47,20 @@ pub(crate) struct Choice {
     /// Ask `kerntally check` first
     #[arg(long)]
     check: bool,
+    /// Requests between a real client and server, where Go can build them
+    #[arg(long, default_value_t = PAIRS)]
+    pairs: u64,
     /// Only cases whose names contain one of these words
     #[arg(last = true)]
     filter: Vec<String>,
 }
+
+/// Requests between a real client and server, and in the gate, which has less time.
+const PAIRS: u64 = 100_000;
+const PAIRS_OF_SUBSET: u64 = 10_000;
+
+/// The two of them in the guest.
+const PAIRS_PROGRAM: &str = "bin/pairs-go";
 
 /// Conversations for the gate: one of each kind of framing and end, and each family of sockets.
 const SUBSET: &[&str] = &[
@@ -71,6 +81,7 @@ const SUBSET: &[&str] = &[
     "endless-head/tcp4",
     "sigterm-leaves-nothing",
     "open-at-disable-is-named",
+    "go-pairs",
     "verifier-budgets",
 ];
 
@@ -82,6 +93,7 @@ impl Choice {
             kernel: lines.collect(),
             backend: Vec::new(),
             check: false,
+            pairs: PAIRS_OF_SUBSET,
             filter: SUBSET.iter().map(|name| (*name).to_owned()).collect(),
             ..Self::matrix()
         }
@@ -96,6 +108,7 @@ impl Choice {
             full: false,
             no_build: false,
             check: true,
+            pairs: PAIRS,
             filter: Vec::new(),
         }
     }
@@ -254,6 +267,8 @@ fn words(choice: &Choice, backend: &str) -> Vec<String> {
     if !choice.full {
         words.push("--quick".to_owned());
     }
+    words.push(format!("--pairs=/{PAIRS_PROGRAM}"));
+    words.push(format!("--pair-requests={}", choice.pairs));
     words.extend(
         choice
             .filter
@@ -318,11 +333,31 @@ fn archive(workspace: &Workspace) -> Result<PathBuf> {
         ("bin/kerntally", workspace.agent()),
         ("bin/kerntally-conversations", conversations),
     ];
-    let programs = programs.map(|(name, program)| (name, stripped(&program, &directory)));
+    let mut programs = programs
+        .map(|(name, program)| (name, stripped(&program, &directory)))
+        .to_vec();
+    match pairs(workspace, &directory) {
+        Ok(program) => programs.push((PAIRS_PROGRAM, program)),
+        Err(error) => println!("  no real client and server in the guests: {error:#}"),
+    }
     initramfs::write(&programs, &archive)?;
     let size = std::fs::metadata(&archive)?.len() / 1024 / 1024;
     step.end(&format!("{} ({size} MiB)", archive.display()));
     Ok(archive)
+}
+
+/// The Go client and server, which need no libraries in the guest.
+fn pairs(workspace: &Workspace, directory: &Path) -> Result<PathBuf> {
+    let program = directory.join("pairs-go");
+    let mut build = Command::new("go");
+    build
+        .current_dir(workspace.path("tests/apps/go"))
+        .env("CGO_ENABLED", "0")
+        .args(["build", "-ldflags=-s -w", "-o"])
+        .arg(&program)
+        .arg("./pairs-go");
+    command::capture(&mut build).context("building with Go")?;
+    Ok(program)
 }
 
 /// A copy without debug information, which is most of a program's size and of a guest's time to unpack it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::budgets::NotTold;
 use super::cases::{self, Case, When};
@@ -14,6 +14,7 @@ use super::running::{Played, Running, full_name};
 use super::stream::Transport;
 use super::{Scale, checks};
 use crate::agent::{Agent, AgentOptions};
+use crate::pairing;
 use crate::truth::{Role, Tally, Tolerance};
 
 /// What to run, and how.
@@ -33,6 +34,8 @@ pub struct RunOptions {
     pub tolerance: Tolerance,
     /// How long the export may take to show what happened.
     pub settle: Duration,
+    /// The Go client and server to play too, and how many requests.
+    pub pairs: Option<(PathBuf, u64)>,
 }
 
 impl RunOptions {
@@ -75,6 +78,9 @@ pub struct Verdict {
     /// Cases in a named blind spot of the back end.
     pub blind: usize,
 }
+
+/// Name of the case with a real client and server.
+const PAIRS: &str = "go-pairs";
 
 /// Takes each case's name and what became of it.
 pub(super) type Judge<'a> = dyn FnMut(&str, &Outcome) + 'a;
@@ -121,6 +127,18 @@ pub fn run(options: &RunOptions) -> Result<Verdict> {
                 };
                 judge(check.name, &outcome);
             }
+            if let Some((program, requests)) = &options.pairs
+                && options.selects(PAIRS)
+            {
+                let outcome = match pairs(options, binary, program, *requests) {
+                    Ok(()) => Outcome::Passed,
+                    Err(_) if !program.is_file() => {
+                        Outcome::Blind(format!("{} is not there", program.display()))
+                    }
+                    Err(error) => Outcome::Failed(format!("{error:#}")),
+                };
+                judge(PAIRS, &outcome);
+            }
         }
     }
     say(&format!(
@@ -128,6 +146,20 @@ pub fn run(options: &RunOptions) -> Result<Verdict> {
         verdict.passed, verdict.failed
     ));
     Ok(verdict)
+}
+
+/// A real client and server, beside an agent of their own.
+fn pairs(options: &RunOptions, binary: &Path, program: &Path, requests: u64) -> Result<()> {
+    let mut agent_options = options.agent_options(binary, PAIRS)?;
+    agent_options.sets.push(format!(
+        "discovery.include=[{{exe: \"{}\"}}]",
+        program.display()
+    ));
+    let mut agent = Agent::start(&agent_options)?;
+    pairing::play(program, &agent, requests, options.settle)?;
+    let ended = agent.terminate()?;
+    ensure!(ended.success(), "the agent ended with {ended}");
+    Ok(())
 }
 
 fn report(verdict: &mut Verdict, name: &str, outcome: &Outcome) {

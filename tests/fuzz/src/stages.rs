@@ -95,7 +95,7 @@ fn record(kind_byte: u8, head: &[u8]) -> ExchangeRecord {
         method_len: 0,
         method: 0,
         peer_name_len: 0,
-            reserved: 0,
+        reserved: 0,
         local_addr: [0; 16],
         remote_addr: [0; 16],
     }

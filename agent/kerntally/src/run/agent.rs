@@ -65,6 +65,7 @@ pub(crate) struct Agent {
     pub(super) reloads: u64,
     pub(super) reload_errors: u64,
     pub(super) lost_before: u64,
+    pub(super) skipped_before: u64,
     pub(super) degraded: Vec<&'static str>,
     pub(super) watchers: Watchers,
     /// When somebody asked for exchanges as they pass.
@@ -122,6 +123,7 @@ impl Agent {
             reloads: 0,
             reload_errors: 0,
             lost_before: 0,
+            skipped_before: 0,
             degraded: Vec::new(),
             watchers: Watchers::default(),
             tail_asked: None,

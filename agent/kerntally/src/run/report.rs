@@ -68,6 +68,7 @@ impl Agent {
 
     fn degradations(&mut self, accounts: &Accounts) -> Vec<&'static str> {
         let lost: u64 = accounts.roles.iter().map(Account::lost).sum();
+        let skipped = accounts.blind.get("skipped_runs").copied().unwrap_or(0);
         let reasons = [
             ("names_unreadable", self.names_unreadable),
             ("probe_off", !self.hooks.attached()),
@@ -83,8 +84,10 @@ impl Agent {
             ),
             ("state_failing", self.learnt.is_failing()),
             ("exchanges_lost", lost > self.lost_before),
+            ("runs_skipped", skipped > self.skipped_before),
         ];
         self.lost_before = lost;
+        self.skipped_before = skipped;
         let pressures = self.pipeline.pressures(clock::now());
         reasons
             .into_iter()

@@ -108,7 +108,8 @@ impl Findings {
                 format!("{expected}, got {}", hooks.head),
             );
         }
-        self.range(&["hooks", "head_slots"], hooks.head_slots, 1, 65_536);
+        // A slot is known by 16 bits, of which the highest number means none.
+        self.range(&["hooks", "head_slots"], hooks.head_slots, 1, 65_535);
         if let Some(connections) = hooks.connections {
             self.range(&["hooks", "connections"], connections, 1, 4_194_304);
         }

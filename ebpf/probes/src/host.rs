@@ -10,10 +10,12 @@ use kerntally_machine::{Connection, Ended, Host, NO_SLOT, Request, WINDOW_BYTES,
 use crate::{
     buffer::Buffer,
     counters, emit,
-    kernel::{bounded, layout},
+    kernel::bounded,
     maps::{FREE_HEADS, HEADS, HeadSlot, PIPELINED, PipelinedKey, Scratch},
 };
 
+#[cfg(feature = "modern")]
+use crate::kernel::layout;
 #[cfg(not(feature = "modern"))]
 use crate::maps::{CLAIMS, NO_EXIST};
 
@@ -145,11 +147,7 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn return_slot(&mut self, slot: u16) {
-        let surplus = if keeps_spare() {
-            exchange_spare(u64::from(slot) + 1)
-        } else {
-            u64::from(slot) + 1
-        };
+        let surplus = exchange_spare(u64::from(slot) + 1);
         if surplus != 0 && FREE_HEADS.push(surplus as u32 - 1, 0).is_err() {
             counters::add(Counter::KernelReadFailed, 1);
         }
@@ -469,19 +467,13 @@ mod repeat {
     }
 }
 
-/// Whether each CPU keeps the slot that was given back last.
-#[inline(always)]
-fn keeps_spare() -> bool {
-    cfg!(feature = "modern") && layout!(spare_heads) != 0
-}
-
-/// Puts `slot` (plus 1, or 0 for none) in the place of this CPU's spare one, which it returns. One atomic
-/// step: another program may preempt this one.
+/// Puts `slot` (plus 1, or 0 for none) in the place of this CPU's spare one, which it returns; where no CPU
+/// keeps one, it comes back itself. One atomic step: another program may preempt this one.
 #[cfg(feature = "modern")]
 #[inline(always)]
 fn exchange_spare(slot: u64) -> u64 {
-    if !keeps_spare() {
-        return 0;
+    if layout!(spare_heads) == 0 {
+        return slot;
     }
     let Some(spare) = crate::maps::SPARE_HEAD.get_ptr_mut(0) else {
         return slot;
@@ -494,7 +486,7 @@ fn exchange_spare(slot: u64) -> u64 {
     value
 }
 
-/// Kernels before 5.12 have no such instruction: no slot is spared.
+/// Kernels before 5.12 have no such instruction: no CPU keeps one.
 #[cfg(not(feature = "modern"))]
 #[inline(always)]
 fn exchange_spare(slot: u64) -> u64 {

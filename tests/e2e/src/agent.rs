@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -143,6 +143,14 @@ impl Agent {
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("running {}", self.binary.display()))
+    }
+
+    /// The same, whose status must be 0: what it printed is the reason otherwise.
+    pub fn passes<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Result<()> {
+        let output = self.command(arguments)?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{printed}");
+        Ok(())
     }
 
     /// The same, which must succeed and print JSON.

@@ -173,7 +173,6 @@ pub fn nginx(directory: &Path) -> Result<Server> {
 
 /// The same with as many workers as wanted and a line of its own for the access log.
 pub fn nginx_with(directory: &Path, access_log: &str, workers: usize) -> Result<Server> {
-    let program = installed("nginx")?;
     let address = free_address()?;
     let root = documents(directory)?;
     let here = directory.display();
@@ -190,15 +189,25 @@ pub fn nginx_with(directory: &Path, access_log: &str, workers: usize) -> Result<
              location = /busy {{ return 503; }} }} }}\n",
         root.display()
     );
+    nginx_configured(directory, address, &configuration, of_files())
+}
+
+/// nginx with a configuration of the caller's own, in the foreground.
+pub fn nginx_configured(
+    directory: &Path,
+    address: String,
+    configuration: &str,
+    kinds: Vec<Kind>,
+) -> Result<Server> {
     let file = directory.join("nginx.conf");
     std::fs::write(&file, configuration)?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(installed("nginx")?);
     command
         .arg("-c")
         .arg(&file)
         .arg("-e")
         .arg(directory.join("error.log"));
-    Server::start(directory, address, "nginx", of_files(), &mut command)
+    Server::start(directory, address, "nginx", kinds, &mut command)
 }
 
 /// Apache with its event module.

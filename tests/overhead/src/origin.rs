@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 const LISTENER: u64 = u64::MAX;
 
@@ -54,17 +54,7 @@ impl Drop for Origin {
 /// Serves on a port that it writes to standard output, until it is killed.
 pub(crate) fn serve() -> Result<()> {
     kerntally_e2e::load::raise_descriptors();
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    // Longer than the library's queue of connections that wait to be taken.
-    rustix::net::listen(&listener, 4096)?;
-    listener.set_nonblocking(true)?;
-    let poll = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(
-        &poll,
-        &listener,
-        EventData::new_u64(LISTENER),
-        EventFlags::IN,
-    )?;
+    let (listener, poll) = kerntally_e2e::load::listen(("127.0.0.1", 0), LISTENER)?;
     let mut output = std::io::stdout();
     output.write_all(&listener.local_addr()?.port().to_be_bytes())?;
     output.flush()?;

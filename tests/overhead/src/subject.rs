@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use kerntally_e2e::install;
 use kerntally_e2e::servers::{self, Server};
 use tempfile::TempDir;
 
@@ -100,7 +98,6 @@ impl Running {
 /// One worker that answers from memory, from a file, and by asking itself once more.
 fn nginx(directory: &Path) -> Result<Server> {
     use std::os::unix::fs::PermissionsExt as _;
-    let program = install::on_path("nginx").context("nginx is not installed")?;
     let address = servers::free_address()?;
     let here = directory.display();
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
@@ -117,13 +114,5 @@ fn nginx(directory: &Path) -> Result<Server> {
              location = /proxy {{ proxy_pass http://itself/tiny; proxy_http_version 1.1;\n\
                proxy_set_header Connection \"\"; }} }} }}\n"
     );
-    let file = directory.join("nginx.conf");
-    std::fs::write(&file, configuration)?;
-    let mut command = Command::new(program);
-    command
-        .arg("-c")
-        .arg(&file)
-        .arg("-e")
-        .arg(directory.join("error.log"));
-    Server::start(directory, address, "nginx", Vec::new(), &mut command)
+    servers::nginx_configured(directory, address, &configuration, Vec::new())
 }

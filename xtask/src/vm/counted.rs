@@ -86,12 +86,7 @@ fn guest(
         limit: LIMIT,
         counted: true,
     };
-    let (mut console, mut timed_out) = guest.run()?;
-    if !console.started() {
-        println!("  the guest never printed its first line; trying once more");
-        (console, timed_out) = guest.run()?;
-    }
-    let outcome = console.outcome(timed_out);
+    let (console, outcome) = guest.run()?;
     if outcome != Outcome::Passed {
         report(&console, &log, LIMIT);
         bail!("guest kernel {}: {}", line.name, outcome.name());

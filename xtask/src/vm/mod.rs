@@ -233,13 +233,7 @@ fn guest(
         limit,
         counted: false,
     };
-    let (mut console, mut timed_out) = guest.run()?;
-    if !console.started() {
-        // Emulation fails in early boot now and then; nothing of ours has run by then.
-        println!("  the guest never printed its first line; trying once more");
-        (console, timed_out) = guest.run()?;
-    }
-    let outcome = console.outcome(timed_out);
+    let (console, outcome) = guest.run()?;
     if outcome != Outcome::Passed {
         report(&console, &log, limit);
     }

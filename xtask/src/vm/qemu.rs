@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::console::Console;
+use super::console::{Console, Outcome};
 use super::kernels::Kernel;
 
 /// The emulator's program.
@@ -34,8 +34,20 @@ const BOOT_LIMIT: Duration = Duration::from_mins(1);
 const COUNTED_BOOT_LIMIT: Duration = Duration::from_mins(4);
 
 impl Guest<'_> {
-    /// Boots the guest, shows its cases, and returns what its console said and whether it was stopped.
-    pub(crate) fn run(&self) -> Result<(Console, bool)> {
+    /// Boots the guest, shows its cases, and returns what its console said and what came of it.
+    pub(crate) fn run(&self) -> Result<(Console, Outcome)> {
+        let (mut console, mut timed_out) = self.boot()?;
+        if !console.started() {
+            // Emulation fails in early boot now and then; nothing of ours has run by then.
+            println!("  the guest never printed its first line; trying once more");
+            (console, timed_out) = self.boot()?;
+        }
+        let outcome = console.outcome(timed_out);
+        Ok((console, outcome))
+    }
+
+    /// Boots once; returns what the console said and whether the guest was stopped.
+    fn boot(&self) -> Result<(Console, bool)> {
         let mut child = self
             .command()
             .spawn()

@@ -7,11 +7,14 @@ mod client;
 mod server;
 
 use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use serde::{Deserialize, Serialize};
 
 pub use client::request;
@@ -186,8 +189,20 @@ impl Client {
 
 /// A port that nobody listens on.
 fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A listener, and an epoll instance in which it is known by `key`.
+pub fn listen(address: (&str, u16), key: u64) -> Result<(TcpListener, OwnedFd)> {
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("listening at {}:{}", address.0, address.1))?;
+    // Longer than the library's queue of connections that wait to be taken.
+    rustix::net::listen(&listener, 4096)?;
+    listener.set_nonblocking(true)?;
+    let poll = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&poll, &listener, EventData::new_u64(key), EventFlags::IN)?;
+    Ok((listener, poll))
 }
 
 /// As many descriptors as the system lets one process have.

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result};
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 const LISTENER: u64 = u64::MAX;
 
@@ -20,17 +20,7 @@ struct Connection {
 /// Serves until it is killed.
 pub fn serve(port: u16) -> Result<()> {
     super::raise_descriptors();
-    let listener = TcpListener::bind(("0.0.0.0", port)).context("binding the load's port")?;
-    // Longer than the library's queue of connections that wait to be taken.
-    rustix::net::listen(&listener, 4096)?;
-    listener.set_nonblocking(true)?;
-    let poll = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(
-        &poll,
-        &listener,
-        EventData::new_u64(LISTENER),
-        EventFlags::IN,
-    )?;
+    let (listener, poll) = super::listen(("0.0.0.0", port), LISTENER)?;
     let mut connections = HashMap::new();
     let mut events: Vec<Event> = Vec::with_capacity(1024);
     loop {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 use crate::clock::nanos_of;
 
@@ -159,16 +159,8 @@ impl Connections {
 
 /// Answers on a port that it writes to standard output, until it is killed.
 pub(crate) fn serve() -> Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    listener.set_nonblocking(true)?;
+    let (listener, poll) = kerntally_e2e::load::listen(("127.0.0.1", 0), LISTENER)?;
     let port = listener.local_addr()?.port();
-    let poll = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(
-        &poll,
-        &listener,
-        EventData::new_u64(LISTENER),
-        EventFlags::IN,
-    )?;
     let mut output = std::io::stdout();
     output.write_all(&port.to_be_bytes())?;
     output.flush()?;

@@ -16,6 +16,13 @@ pub(crate) fn is_modern(btf: &Btf) -> bool {
     btf.has_struct("bpf_mem_alloc")
 }
 
+/// Whether the trace events have their fields where the programs read them.
+pub(crate) fn has_trace_events(btf: &Btf, names: &Names<'_>) -> bool {
+    let as_expected =
+        |(path, offset): &(&str, u32)| btf.offset(names, path).is_ok_and(|found| found == *offset);
+    kerntally_abi::trace_event::FIELDS.iter().all(as_expected)
+}
+
 /// Reads every offset and value.
 pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<Layout, BtfError> {
     let at = |path: &str| btf.offset(names, path);

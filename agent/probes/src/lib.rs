@@ -11,6 +11,7 @@ mod layout;
 mod object;
 mod open;
 mod options;
+mod preemption;
 mod programs;
 mod record;
 mod returns;

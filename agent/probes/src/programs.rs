@@ -5,8 +5,9 @@ use std::os::fd::AsFd as _;
 use aya::{
     Btf, Ebpf,
     programs::{
-        FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, fentry::FEntryLinkId,
-        fexit::FExitLinkId, kprobe::KProbeLinkId, raw_trace_point::RawTracePointLinkId,
+        FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint,
+        fentry::FEntryLinkId, fexit::FExitLinkId, kprobe::KProbeLinkId,
+        raw_trace_point::RawTracePointLinkId, trace_point::TracePointLinkId,
     },
 };
 
@@ -33,6 +34,17 @@ enum Kind {
     Kprobe,
     Kretprobe,
     RawTracepoint,
+    /// A tracepoint through perf, of this category.
+    TraceEvent(&'static str),
+}
+
+/// How programs are attached to tracepoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracepoints {
+    /// Directly: the cheapest, where the kernel runs such programs to their end.
+    Raw,
+    /// Through perf, whose callbacks are not preempted.
+    Events,
 }
 
 const fn fexit(program: &'static str, target: &'static str, optional: bool) -> Hook {
@@ -71,6 +83,15 @@ const fn tracepoint(name: &'static str) -> Hook {
     }
 }
 
+const fn event(program: &'static str, category: &'static str, target: &'static str) -> Hook {
+    Hook {
+        program,
+        target,
+        kind: Kind::TraceEvent(category),
+        optional: false,
+    }
+}
+
 /// Data hooks of fexit. The `sendpage` operations went in 6.5.
 const FEXIT: &[Hook] = &[
     fexit("fexit_inet_sendmsg", "inet_sendmsg", false),
@@ -92,6 +113,11 @@ const FEXIT: &[Hook] = &[
 const SOCK_TRACEPOINT: &[Hook] = &[
     tracepoint("sock_send_length"),
     tracepoint("sock_recv_length"),
+];
+
+const SOCK_EVENTS: &[Hook] = &[
+    event("event_sock_send_length", "sock", "sock_send_length"),
+    event("event_sock_recv_length", "sock", "sock_recv_length"),
 ];
 
 /// Data hooks of kprobe: returns first, so that no entry waits for a return that nobody sees.
@@ -129,12 +155,25 @@ const KPROBE: &[Hook] = &[
 
 const SYSCALL: &[Hook] = &[tracepoint("sys_exit")];
 
+const SYSCALL_EVENTS: &[Hook] = &[event("event_sys_exit", "raw_syscalls", "sys_exit")];
+
 /// The lives of sockets and processes, for every back end.
 const LIFECYCLE: &[Hook] = &[
     tracepoint("inet_sock_set_state"),
     tracepoint("tcp_destroy_sock"),
     tracepoint("sched_process_exec"),
     tracepoint("sched_process_exit"),
+];
+
+/// The same where raw tracepoints are preempted. The lives of sockets are hooked both ways: what a softirq
+/// does while a program that perf runs is under way only the raw ones see.
+const LIFECYCLE_EVENTS: &[Hook] = &[
+    tracepoint("inet_sock_set_state"),
+    tracepoint("tcp_destroy_sock"),
+    event("event_sock_set_state", "sock", "inet_sock_set_state"),
+    event("event_destroy_sock", "tcp", "tcp_destroy_sock"),
+    event("event_process_exec", "sched", "sched_process_exec"),
+    event("event_process_exit", "sched", "sched_process_exit"),
 ];
 
 /// Program that is loaded to be run from user space.
@@ -148,17 +187,27 @@ pub(crate) enum Link {
     Kprobe(&'static str, KProbeLinkId),
     Return(ReturnHook),
     RawTracepoint(&'static str, RawTracePointLinkId),
+    TraceEvent(&'static str, TracePointLinkId),
 }
 
 /// The hooks of a back end: lives first, so that no close is missed once data is seen.
-pub(crate) fn hooks(backend: Backend) -> impl Iterator<Item = &'static Hook> {
-    let data = match backend {
-        Backend::Fexit => FEXIT,
-        Backend::SockTracepoint => SOCK_TRACEPOINT,
-        Backend::Kprobe => KPROBE,
-        Backend::Syscall => SYSCALL,
+pub(crate) fn hooks(
+    backend: Backend,
+    tracepoints: Tracepoints,
+) -> impl Iterator<Item = &'static Hook> {
+    let data = match (backend, tracepoints) {
+        (Backend::Fexit, _) => FEXIT,
+        (Backend::SockTracepoint, Tracepoints::Raw) => SOCK_TRACEPOINT,
+        (Backend::SockTracepoint, Tracepoints::Events) => SOCK_EVENTS,
+        (Backend::Kprobe, _) => KPROBE,
+        (Backend::Syscall, Tracepoints::Raw) => SYSCALL,
+        (Backend::Syscall, Tracepoints::Events) => SYSCALL_EVENTS,
     };
-    LIFECYCLE.iter().chain(data)
+    let lives = match tracepoints {
+        Tracepoints::Raw => LIFECYCLE,
+        Tracepoints::Events => LIFECYCLE_EVENTS,
+    };
+    lives.iter().chain(data)
 }
 
 impl Hook {
@@ -185,6 +234,7 @@ impl Hook {
             Kind::RawTracepoint => {
                 <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load)
             }
+            Kind::TraceEvent(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
         };
         loaded
             .map(|()| true)
@@ -239,6 +289,9 @@ impl Hook {
             Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)
                 .and_then(|it| it.attach(self.target))
                 .map(|id| Link::RawTracepoint(self.program, id)),
+            Kind::TraceEvent(category) => <&mut TracePoint>::try_from(program)
+                .and_then(|it| it.attach(category, self.target))
+                .map(|id| Link::TraceEvent(self.program, id)),
         }
     }
 
@@ -303,6 +356,7 @@ impl Link {
             Self::RawTracepoint(name, id) => {
                 detach::<RawTracePoint>(ebpf, name, |it| it.detach(id))
             }
+            Self::TraceEvent(name, id) => detach::<TracePoint>(ebpf, name, |it| it.detach(id)),
         }
     }
 }

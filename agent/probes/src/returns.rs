@@ -140,6 +140,13 @@ impl Definition {
     }
 }
 
+/// Whether tracefs is mounted, without which no trace event can be attached to.
+pub(crate) fn has_trace_events() -> bool {
+    PLACES
+        .iter()
+        .any(|place| Path::new(place).join("events/sock").exists())
+}
+
 /// Removes what agents that were killed left behind.
 pub(crate) fn clear_abandoned() {
     for tracefs in PLACES.iter().map(Path::new) {

@@ -18,7 +18,8 @@ use crate::{
     kernel_run, layout, object,
     open::{self, OpenRequests},
     options::{Backend, BackendChoice, Options},
-    programs::{self, Link},
+    preemption,
+    programs::{self, Link, Tracepoints},
     record::{self, Record},
     returns,
     tally::{TallyDelta, TallyReader},
@@ -93,6 +94,7 @@ pub struct Session {
     tally: TallyReader,
     links: Vec<Link>,
     backend: Backend,
+    tracepoints: Tracepoints,
     refused: Vec<(Backend, String)>,
     control: Control,
     /// Exchanges that were open when the probe was switched off, by role.
@@ -111,9 +113,9 @@ impl Session {
         let mut tried = Vec::new();
         for backend in wanted {
             if options.backend == BackendChoice::Auto
-                && let Some(reason) = unsafe_trampoline(*backend)
+                && let Some(reason) = kernel.objection(*backend)
             {
-                tried.push((*backend, reason.to_owned()));
+                tried.push((*backend, reason));
                 continue;
             }
             match Self::try_backend(options, &kernel, *backend) {
@@ -132,7 +134,7 @@ impl Session {
             returns::clear_abandoned();
         }
         let mut ebpf = load_object(options, kernel, backend)?;
-        for hook in programs::hooks(backend) {
+        for hook in programs::hooks(backend, kernel.tracepoints) {
             hook.load(&mut ebpf, &kernel.btf)?;
         }
         load_sweep(&mut ebpf)?;
@@ -150,6 +152,7 @@ impl Session {
             tally,
             links: Vec::new(),
             backend,
+            tracepoints: kernel.tracepoints,
             refused: Vec::new(),
             control: Control::default(),
             switched_off: [0; 2],
@@ -423,7 +426,7 @@ impl Session {
         if !self.links.is_empty() {
             return Ok(());
         }
-        for hook in programs::hooks(self.backend) {
+        for hook in programs::hooks(self.backend, self.tracepoints) {
             if hook.is_loaded(&self.ebpf) {
                 self.links.push(hook.attach(&mut self.ebpf)?);
             }
@@ -539,8 +542,8 @@ pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
     let reports = Backend::ALL
         .iter()
         .map(|backend| {
-            let result = match unsafe_trampoline(*backend) {
-                Some(reason) => Err(reason.to_owned()),
+            let result = match kernel.objection(*backend) {
+                Some(reason) => Err(reason),
                 None => Session::try_backend(options, &kernel, *backend)
                     .map(|session| session.map_memory()),
             };
@@ -558,6 +561,7 @@ struct Kernel {
     btf: Btf,
     layout: Layout,
     modern: bool,
+    tracepoints: Tracepoints,
 }
 
 impl Kernel {
@@ -569,13 +573,32 @@ impl Kernel {
         let types = btf::Btf::parse(&bytes).map_err(no_btf)?;
         let layout = layout::read(&types, &names, options).map_err(no_btf)?;
         let modern = layout::is_modern(&types);
+        let events = preemption::of_raw_tracepoints()
+            && returns::has_trace_events()
+            && layout::has_trace_events(&types, &names);
+        let tracepoints = if modern && events {
+            Tracepoints::Events
+        } else {
+            Tracepoints::Raw
+        };
         drop(types);
         let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(error.to_string()))?;
         Ok(Self {
             btf,
             layout,
             modern,
+            tracepoints,
         })
+    }
+
+    /// What speaks against a back end that would load and attach all the same.
+    fn objection(&self, backend: Backend) -> Option<String> {
+        if backend != Backend::Fexit {
+            return None;
+        }
+        unsafe_trampoline()
+            .map(str::to_owned)
+            .or_else(preemption::of_trampolines)
     }
 }
 
@@ -618,10 +641,7 @@ fn load_sweep(ebpf: &mut Ebpf) -> Result<(), String> {
 
 /// Trampolines of kernels without this function crash when programs come and go under load
 /// (fixed by e21aa341785c, "bpf: Fix fexit trampoline", 5.12 and stable kernels).
-fn unsafe_trampoline(backend: Backend) -> Option<&'static str> {
-    if backend != Backend::Fexit {
-        return None;
-    }
+fn unsafe_trampoline() -> Option<&'static str> {
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let safe = symbols
         .lines()

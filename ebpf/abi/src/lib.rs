@@ -12,6 +12,7 @@ pub mod limits;
 mod method;
 mod record;
 mod tally;
+pub mod trace_event;
 
 pub use counter::{CELLS, COUNTERS, Counter};
 pub use layout::{Control, Layout, iov};

@@ -23,8 +23,9 @@ pub(crate) struct Line {
     /// Emulated processor. 6.12's slab allocator crashes under emulation now and then with `cmpxchg16b`;
     /// the newest kernels' BPF socket storage does not work without it.
     pub(crate) processor: &'static str,
-    /// Whether the kernel has the tracepoints `sock_send_length` and `sock_recv_length` (6.3).
-    pub(crate) sock_tracepoint: bool,
+    /// Back ends the kernel supports: `sock-tracepoint` from 6.3, `fexit` up to 6.19, since when x86 kernels
+    /// always preempt its programs.
+    pub(crate) backends: &'static [&'static str],
 }
 
 /// Every line of the matrix, oldest first.
@@ -34,28 +35,28 @@ pub(crate) const LINES: [Line; 4] = [
         source: "http://deb.debian.org/debian-security bullseye-security main",
         series: Some((5, 10)),
         processor: "qemu64,-cx16",
-        sock_tracepoint: false,
+        backends: &["fexit", "kprobe", "syscall"],
     },
     Line {
         name: "6.1",
         source: "http://deb.debian.org/debian bookworm main",
         series: Some((6, 1)),
         processor: "qemu64,-cx16",
-        sock_tracepoint: false,
+        backends: &["fexit", "kprobe", "syscall"],
     },
     Line {
         name: "6.12",
         source: "http://deb.debian.org/debian trixie main",
         series: Some((6, 12)),
         processor: "qemu64,-cx16",
-        sock_tracepoint: true,
+        backends: &["fexit", "sock-tracepoint", "kprobe", "syscall"],
     },
     Line {
         name: "newest",
         source: "http://deb.debian.org/debian sid main",
         series: None,
         processor: "max",
-        sock_tracepoint: true,
+        backends: &["sock-tracepoint", "kprobe", "syscall"],
     },
 ];
 

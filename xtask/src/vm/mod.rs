@@ -131,10 +131,9 @@ impl Choice {
         if !self.backend.is_empty() {
             return self.backend.clone();
         }
-        ["fexit", "sock-tracepoint", "kprobe", "syscall"]
-            .into_iter()
-            .filter(|name| line.sock_tracepoint || *name != "sock-tracepoint")
-            .map(str::to_owned)
+        line.backends
+            .iter()
+            .map(|name| (*name).to_owned())
             .collect()
     }
 }
@@ -394,7 +393,6 @@ mod tests {
                 ("6.12", "sock-tracepoint"),
                 ("6.12", "kprobe"),
                 ("6.12", "syscall"),
-                ("newest", "fexit"),
                 ("newest", "sock-tracepoint"),
                 ("newest", "kprobe"),
                 ("newest", "syscall"),

@@ -36,18 +36,24 @@ fn argument(context: &RawTracePointContext, index: usize) -> u64 {
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 #[inline(always)]
 pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
+    let (old, new) = (argument(&context, 1) as u32, argument(&context, 2) as u32);
+    state_changed(program::STATE, argument(&context, 0), old, new);
+    0
+}
+
+/// The TCP socket's state was `old`, and is `new`. Twice is as good as once.
+#[inline(always)]
+pub fn state_changed(program: u32, socket: u64, old: u32, new: u32) {
     if control().is_none() {
-        return 0;
+        return;
     }
-    let socket = argument(&context, 0);
-    let new = argument(&context, 2) as u32;
     if new == state::ESTABLISHED {
         negative::forget(socket);
         forget_connection(socket);
-        return 0;
+        return;
     }
     let Some(connection) = CONNECTIONS.get_ptr_mut(&socket) else {
-        return 0;
+        return;
     };
     // SAFETY: the pointer is to a live element of the map.
     let connection = unsafe { &mut *connection };
@@ -56,13 +62,12 @@ pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     let own_end = new == state::FIN_WAIT1 || new == state::LAST_ACK;
     // With unread bytes a close resets at once; out of any other state the connection has ended for good,
     // but a reader may still be at its last bytes.
-    let old = argument(&context, 1) as u32;
     let open = old == state::ESTABLISHED || old == state::CLOSE_WAIT;
     let closed = new == state::CLOSE && open && shutdown & SHUTDOWN_MASK == SHUTDOWN_MASK;
     // A client that only stops sending still waits for its response.
     let half_closed = own_end && connection.role == role::CLIENT && shutdown & RCV_SHUTDOWN == 0;
     if (own_end && !half_closed) || closed {
-        close_socket(program::STATE, socket, own_reason(), now);
+        close_socket(program, socket, own_reason(), now);
     } else if new == state::CLOSE_WAIT || new == state::CLOSE {
         // The peer's end alone ends nothing: what it sent may still be read, and a send that is under way
         // may yet succeed. The owner's close will end it.
@@ -71,7 +76,6 @@ pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         }
         connection.reset |= u8::from(new == state::CLOSE && kernel::error(socket) != 0);
     }
-    0
 }
 
 #[inline(always)]
@@ -87,14 +91,19 @@ fn own_reason() -> EndReason {
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 #[inline(always)]
 pub fn tcp_destroy_sock(context: RawTracePointContext) -> i32 {
+    destroyed(program::DESTROY, argument(&context, 0));
+    0
+}
+
+/// The TCP socket is gone. Twice is as good as once.
+#[inline(always)]
+pub fn destroyed(program: u32, socket: u64) {
     if control().is_none() {
-        return 0;
+        return;
     }
-    let socket = argument(&context, 0);
-    close_socket(program::DESTROY, socket, own_reason(), kernel::now());
+    close_socket(program, socket, own_reason(), kernel::now());
     forget_connection(socket);
     negative::forget(socket);
-    0
 }
 
 /// The reader met the end of the stream: a client's response that ends with the connection is whole.
@@ -127,12 +136,18 @@ pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 #[inline(always)]
 pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
+    task_exits();
+    0
+}
+
+/// The current task exits.
+#[inline(always)]
+pub fn task_exits() {
     let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
     super::kprobe::task_ends(both as u32);
     if both >> 32 == both & 0xffff_ffff {
         process::changed(process_event::EXIT);
     }
-    0
 }
 
 /// Ends a Unix socket that is gone, or, with `cut`, what has been open for too long. Run from user space: `(address, inode number, cut)`.

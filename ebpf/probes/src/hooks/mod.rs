@@ -7,6 +7,8 @@ mod lifecycle;
 mod operation;
 mod sock_tracepoint;
 mod syscall;
+#[cfg(feature = "modern")]
+mod trace_event;
 
 /// Numbers of the programs, each with scratch memory of its own.
 pub mod program {
@@ -22,10 +24,16 @@ pub mod program {
     pub const UNIX_SEND: u32 = 4;
     /// The return of `unix_stream_recvmsg`
     pub const UNIX_RECEIVE: u32 = 5;
-    /// The return of `inet_sendpage` (before 6.5)
+    /// The return of `inet_sendpage` (before 6.5), or the trace event `inet_sock_set_state` (from 7.0)
     pub const SEND_PAGE: u32 = 6;
-    /// The return of `unix_stream_sendpage` (before 6.5)
+    /// The return of `unix_stream_sendpage` (before 6.5), or the trace event `tcp_destroy_sock` (from 7.0)
     pub const UNIX_SEND_PAGE: u32 = 7;
+    /// See [`SEND_PAGE`].
+    #[cfg(feature = "modern")]
+    pub const STATE_EVENT: u32 = SEND_PAGE;
+    /// See [`UNIX_SEND_PAGE`].
+    #[cfg(feature = "modern")]
+    pub const DESTROY_EVENT: u32 = UNIX_SEND_PAGE;
     /// `inet_sock_set_state`
     pub const STATE: u32 = 8;
     /// `tcp_destroy_sock`

@@ -52,13 +52,19 @@ pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
-    if control().is_none() {
-        return;
-    }
     let arguments = context.as_ptr().cast::<u64>();
     // SAFETY: both tracepoints have three arguments.
     let (socket, result, flags) =
         unsafe { (*arguments, *arguments.add(1) as i32, *arguments.add(2)) };
+    moved(socket, result, flags, direction, program);
+}
+
+/// The socket has moved `result` bytes, or failed.
+#[inline(always)]
+pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) {
+    if control().is_none() {
+        return;
+    }
     if flags & MSG_PEEK != 0 && direction == direction::INGRESS {
         return;
     }

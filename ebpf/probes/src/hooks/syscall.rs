@@ -60,8 +60,15 @@ pub fn sys_exit(context: RawTracePointContext) -> i32 {
     let arguments = context.as_ptr().cast::<u64>();
     // SAFETY: the tracepoint has two arguments.
     let (registers, result) = unsafe { (*arguments, *arguments.add(1)) };
+    returned(registers, result);
+    0
+}
+
+/// A system call has returned `result`; `registers` is the address of its caller's.
+#[inline(always)]
+pub fn returned(registers: u64, result: u64) {
     if (result as i64) < 0 || control().is_none() {
-        return 0;
+        return;
     }
     let [number, _instruction, code]: [u64; 3] = read(registers, register::ORIG_AX);
     if code == USER32_CS {
@@ -71,7 +78,6 @@ pub fn sys_exit(context: RawTracePointContext) -> i32 {
     } else if moves_bytes(number) {
         bytes_passed(number, registers, result);
     }
-    0
 }
 
 /// The first test of every system call on the machine.

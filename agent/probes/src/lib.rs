@@ -16,7 +16,10 @@ mod programs;
 mod record;
 mod returns;
 mod session;
+mod shared;
+mod tables;
 mod tally;
+mod walk;
 
 pub use error::LoadError;
 pub use footprint::MapMemory;

@@ -1,14 +1,14 @@
 //! The loaded kernel side while it runs.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, Stack},
+    maps::{HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, Stack},
 };
 use kerntally_abi::{
-    CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, decision, limits,
-    role,
+    CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, change, decision,
+    limits, role,
 };
 use kerntally_machine::{Connection, Request};
 
@@ -22,6 +22,8 @@ use crate::{
     programs::{self, Link, Tracepoints},
     record::{self, Record},
     returns,
+    shared::SharedArray,
+    tables::{self, Connections, Entry, Pipelined, Processes, Tally, UnixSockets},
     tally::{TallyDelta, TallyReader},
 };
 
@@ -91,6 +93,8 @@ unsafe impl aya::Pod for Plain<TallyValue> {}
 pub struct Session {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    counters: SharedArray,
+    switches: SharedArray,
     tally: TallyReader,
     links: Vec<Link>,
     backend: Backend,
@@ -113,7 +117,7 @@ impl Session {
         let mut tried = Vec::new();
         for backend in wanted {
             if options.backend == BackendChoice::Auto
-                && let Some(reason) = kernel.objection(*backend)
+                && let Some(reason) = objection(*backend)
             {
                 tried.push((*backend, reason));
                 continue;
@@ -137,19 +141,20 @@ impl Session {
         for hook in programs::hooks(backend, kernel.tracepoints) {
             hook.load(&mut ebpf, &kernel.btf)?;
         }
-        load_sweep(&mut ebpf)?;
+        tables::load(&mut ebpf, &kernel.btf)?;
         let ring = ebpf
             .take_map("RING")
             .ok_or("map `RING` is not in the object")?;
         let ring = RingBuf::try_from(ring).map_err(|error| error.to_string())?;
-        let tally = ebpf
-            .take_map("TALLY")
-            .ok_or("map `TALLY` is not in the object")?;
-        let tally = TallyReader::new(tally).map_err(|error| chain(&error))?;
+        add_catch_all(&mut ebpf)?;
+        let counters = share(&ebpf, "COUNTERS", CELLS as usize * cpu_numbers() as usize)?;
+        let switches = share(&ebpf, "CONTROL", size_of::<Control>() / size_of::<u64>())?;
         let mut session = Self {
             ebpf,
             ring,
-            tally,
+            counters,
+            switches,
+            tally: TallyReader::default(),
             links: Vec::new(),
             backend,
             tracepoints: kernel.tracepoints,
@@ -182,7 +187,8 @@ impl Session {
         self.control.attachment = self.control.attachment.wrapping_add(1);
         self.control.attached_ns = monotonic_ns();
         self.control.enabled = 1;
-        self.write_control()
+        self.write_control();
+        Ok(())
     }
 
     /// Stops tallying at once, then detaches the hooks. Open exchanges are counted as `probe_was_off`.
@@ -191,7 +197,7 @@ impl Session {
             return Ok(());
         }
         self.control.enabled = 0;
-        self.write_control()?;
+        self.write_control();
         for link in std::mem::take(&mut self.links).into_iter().rev() {
             link.detach(&mut self.ebpf)
                 .map_err(|reason| operation("detach hooks", reason))?;
@@ -218,40 +224,53 @@ impl Session {
 
     /// Hands over what the kernel side tallied itself since the last call, because the ring was full. What a
     /// thread group that has `ended` left behind gives its place back.
-    pub fn tallied(&mut self, ended: impl Fn(u32) -> bool, sink: impl FnMut(TallyDelta)) {
-        self.tally.read(|key| ended(key.tgid), sink);
+    pub fn tallied(
+        &mut self,
+        ended: impl Fn(u32) -> bool,
+        mut sink: impl FnMut(TallyDelta),
+    ) -> Result<(), LoadError> {
+        let mut idle = Vec::new();
+        tables::walk::<Tally>(&self.ebpf, |entry| {
+            let Entry { key, value } = entry;
+            match self.tally.read(key, &value) {
+                Some(delta) => sink(delta),
+                None if key.tgid != 0 && ended(key.tgid) => idle.push(key),
+                None => {}
+            }
+        })?;
+        for key in idle {
+            self.tally.forget(&key);
+            // Gone already is what is wanted.
+            let _gone = tables::change(&self.ebpf, change::FORGET_TALLY, tables::words(key), 0)?;
+        }
+        Ok(())
     }
 
     /// Totals of the kernel side's counters.
-    pub fn counters(&self) -> Result<CounterValues, LoadError> {
-        let map = self.map("COUNTERS")?;
-        let cells: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(map).map_err(|error| operation("open counters", error))?;
+    pub fn counters(&self) -> CounterValues {
         let mut totals = [0; CELLS as usize];
         // What ends an exchange is read before what begins one, so that none can seem to end unseen.
         for counter in COUNTERS.iter().rev() {
-            let index = *counter as u32;
-            let values = cells
-                .get(&index, 0)
-                .map_err(|error| operation("read counters", error))?;
-            totals[index as usize] = values.iter().sum();
+            let cell = *counter as usize;
+            let cells = (cell..).step_by(CELLS as usize);
+            totals[cell] = cells
+                .take(cpu_numbers() as usize)
+                .map(|index| self.counters.load(index))
+                .sum();
         }
         totals[Counter::SkippedRuns as usize] = self.skipped_runs();
         totals[Counter::ProbeOffServer as usize] += self.switched_off[usize::from(role::SERVER)];
         totals[Counter::ProbeOffClient as usize] += self.switched_off[usize::from(role::CLIENT)];
-        Ok(CounterValues(totals))
+        CounterValues(totals)
     }
 
     /// Exchanges open in the kernel, as (server, client), by walking the connection table.
     pub fn open(&self) -> Result<(u64, u64), LoadError> {
         let mut open = [0; 2];
-        let map = self.map("CONNECTIONS")?;
-        let table: HashMap<_, u64, Plain<Connection>> = HashMap::try_from(map)
-            .map_err(|error| operation("open the connection table", error))?;
-        // An entry that goes away under the walk is no error.
-        for (_, Plain(connection)) in table.iter().filter_map(Result::ok) {
+        tables::walk::<Connections>(&self.ebpf, |entry| {
+            let connection = entry.value;
             open[usize::from(connection.role & 1)] += u64::from(connection.waiting());
-        }
+        })?;
         Ok((
             open[usize::from(role::SERVER)],
             open[usize::from(role::CLIENT)],
@@ -260,39 +279,38 @@ impl Session {
 
     /// Requests that servers have not answered yet, by walking the connection table.
     pub fn open_requests(&self) -> Result<Vec<OpenRequests>, LoadError> {
-        let connections: HashMap<_, u64, Plain<Connection>> =
-            HashMap::try_from(self.map("CONNECTIONS")?)
-                .map_err(|error| operation("open the connection table", error))?;
-        let stored: HashMap<_, [u64; 2], Plain<Request>> =
-            HashMap::try_from(self.map("PIPELINED")?)
-                .map_err(|error| operation("open the stored requests", error))?;
+        let mut stored = std::collections::HashMap::new();
+        tables::walk::<Pipelined>(&self.ebpf, |entry| {
+            stored.insert(entry.key, entry.value);
+        })?;
         let mut open = open::Counts::default();
-        // An entry that goes away under the walk is no error.
-        for (socket, Plain(connection)) in connections.iter().filter_map(Result::ok) {
-            open.add(&connection, |sequence| {
-                let key = [socket, u64::from(sequence)];
-                stored.get(&key, 0).ok().map(|Plain(request)| request)
+        tables::walk::<Connections>(&self.ebpf, |entry| {
+            let Entry { key, value } = entry;
+            open.add(&value, |sequence| {
+                stored.get(&[key, u64::from(sequence)]).copied()
             });
+        })?;
+        let mut starts = std::collections::HashMap::new();
+        if !open.is_empty() {
+            tables::walk::<Processes>(&self.ebpf, |entry| {
+                let Entry { key, value } = entry;
+                starts.insert(key, value[0]);
+            })?;
         }
-        let processes: HashMap<_, u32, [u64; 2]> = HashMap::try_from(self.map("PROCESSES")?)
-            .map_err(|error| operation("open the processes", error))?;
-        Ok(open.finish(|tgid| {
-            processes
-                .get(&tgid, 0)
-                .map_or(0, |[start_ns, _exit]| start_ns)
-        }))
+        Ok(open.finish(|tgid| starts.get(&tgid).copied().unwrap_or(0)))
     }
 
     /// Writes one filter decision.
-    pub fn decide(&mut self, key: FilterKey, decision: Decision) -> Result<(), LoadError> {
+    pub fn decide(&self, key: FilterKey, decision: Decision) -> Result<(), LoadError> {
         let value = match decision {
             Decision::Watch => decision::WATCH,
             Decision::Exclude => decision::EXCLUDE,
         };
-        let mut filter = self.filter()?;
-        filter
-            .insert(Plain(key), value, 0)
-            .map_err(|error| operation("write the filter", error))
+        if tables::change(&self.ebpf, change::DECIDE, tables::words(key), value)? {
+            Ok(())
+        } else {
+            Err(operation("write the filter", "there is no room"))
+        }
     }
 
     /// Forgets all decisions about a process that is gone or has replaced its program.
@@ -302,28 +320,31 @@ impl Session {
 
     /// Makes sockets that were met undecided ask about the decisions that have been written since: a new
     /// generation of the filter, with everything in it.
-    pub fn apply_decisions(&mut self) -> Result<(), LoadError> {
+    pub fn apply_decisions(&mut self) {
         self.control.filter_generation = self.control.filter_generation.wrapping_add(1);
-        self.write_control()
+        self.write_control();
     }
 
     /// Starts a new filter generation: every socket is asked about again at its next head, by decisions
     /// that are still to be written.
     pub fn renew_filter(&mut self) -> Result<(), LoadError> {
         self.forget_decisions(|_key| true)?;
-        self.apply_decisions()
+        self.apply_decisions();
+        Ok(())
     }
 
-    fn forget_decisions(&mut self, which: impl Fn(&FilterKey) -> bool) -> Result<(), LoadError> {
-        let mut filter = self.filter()?;
+    fn forget_decisions(&self, which: impl Fn(&FilterKey) -> bool) -> Result<(), LoadError> {
+        let filter: HashMap<_, Plain<FilterKey>, u32> = HashMap::try_from(self.map("FILTER")?)
+            .map_err(|error| operation("open the filter", error))?;
         let keys: Vec<_> = filter
             .keys()
             .filter_map(Result::ok)
             .filter(|key| which(&key.0))
             .collect();
-        for key in keys {
+        for Plain(key) in keys {
+            let words = tables::words(key);
             // Gone already is what is wanted.
-            let _gone = filter.remove(&key);
+            let _gone = tables::change(&self.ebpf, change::FORGET_DECISION, words, 0)?;
         }
         Ok(())
     }
@@ -333,49 +354,30 @@ impl Session {
         if self.control.enabled == 0 || self.backend.sees_unix_release() {
             return Ok(());
         }
-        let sockets: Vec<(u64, u64)> = {
-            let map = self.map("UNIX_SOCKETS")?;
-            let sockets: HashMap<_, u64, u64> =
-                HashMap::try_from(map).map_err(|error| operation("open Unix sockets", error))?;
-            sockets.iter().filter_map(Result::ok).collect()
-        };
-        self.run_sweep(
-            sockets
-                .into_iter()
-                .map(|(socket, inode)| [socket, inode, 0]),
-        )
+        let mut sockets = Vec::new();
+        tables::walk::<UnixSockets>(&self.ebpf, |entry| {
+            sockets.push([entry.key, entry.value, 0]);
+        })?;
+        self.run_sweep(&sockets)
     }
 
     /// Ends exchanges that began before `before_ns` (nanoseconds of `CLOCK_MONOTONIC`) and are still open,
     /// timed to their last byte so far. Walks the whole connection table: call it rarely.
     pub fn cut(&mut self, before_ns: u64) -> Result<(), LoadError> {
-        let old: Vec<u64> = {
-            let map = self.map("CONNECTIONS")?;
-            let table: HashMap<_, u64, Plain<Connection>> = HashMap::try_from(map)
-                .map_err(|error| operation("open the connection table", error))?;
-            let entries = table.iter().filter_map(Result::ok);
-            entries
-                .filter(|(_, Plain(connection))| {
-                    connection
-                        .oldest_ns()
-                        .is_some_and(|start| start < before_ns)
-                })
-                .map(|(socket, _)| socket)
-                .collect()
-        };
-        self.run_sweep(old.into_iter().map(|socket| [socket, 0, 1]))
+        let mut old = Vec::new();
+        tables::walk::<Connections>(&self.ebpf, |entry| {
+            let Entry { key, value } = entry;
+            if value.oldest_ns().is_some_and(|start| start < before_ns) {
+                old.push([key, 0, 1]);
+            }
+        })?;
+        self.run_sweep(&old)
     }
 
     /// Runs the sweep once for each set of arguments.
-    fn run_sweep(&self, runs: impl Iterator<Item = [u64; 3]>) -> Result<(), LoadError> {
-        let Some(aya::programs::Program::RawTracePoint(program)) =
-            self.ebpf.program(programs::SWEEP)
-        else {
-            return Ok(());
-        };
-        let fd = program.fd().map_err(|error| operation("sweep", error))?;
+    fn run_sweep(&self, runs: &[[u64; 3]]) -> Result<(), LoadError> {
         for arguments in runs {
-            kernel_run::run(fd.as_fd(), &arguments).map_err(|error| operation("sweep", error))?;
+            let _ended = tables::run(&self.ebpf, tables::SWEEP, arguments)?;
         }
         Ok(())
     }
@@ -407,10 +409,10 @@ impl Session {
 
     /// Kernel memory of each map, as the kernel accounts for it.
     pub fn map_memory(&self) -> Vec<MapMemory> {
-        let ring = std::os::fd::AsRawFd::as_raw_fd(&self.ring);
+        let ring = self.ring.as_raw_fd();
         let maps = self.ebpf.maps();
-        let others = maps.filter_map(|(name, map)| Some((name, map_fd(map)?)));
-        [("RING", ring), ("TALLY", self.tally.fd())]
+        let others = maps.filter_map(|(name, map)| Some((name, map_fd(map)?.as_raw_fd())));
+        [("RING", ring)]
             .into_iter()
             .chain(others)
             .filter_map(|(name, fd)| footprint::of_map(name, fd))
@@ -493,24 +495,19 @@ impl Session {
         Ok(())
     }
 
-    fn filter(&mut self) -> Result<HashMap<&mut MapData, Plain<FilterKey>, u32>, LoadError> {
-        let map = self
-            .ebpf
-            .map_mut("FILTER")
-            .ok_or_else(|| operation("open the filter", "not there"))?;
-        HashMap::try_from(map).map_err(|error| operation("open the filter", error))
-    }
-
-    fn write_control(&mut self) -> Result<(), LoadError> {
-        let map = self
-            .ebpf
-            .map_mut("CONTROL")
-            .ok_or_else(|| operation("open control", "not there"))?;
-        let mut control: Array<_, Plain<Control>> =
-            Array::try_from(map).map_err(|error| operation("open control", error))?;
-        control
-            .set(0, Plain(self.control), 0)
-            .map_err(|error| operation("write control", error))
+    /// Who reads the switch that is written last sees the others.
+    fn write_control(&self) {
+        let Control {
+            attached_ns,
+            enabled,
+            attachment,
+            filter_generation,
+            reserved,
+        } = self.control;
+        let word = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        self.switches.store(0, attached_ns);
+        self.switches.store(2, word(filter_generation, reserved));
+        self.switches.store(1, word(enabled, attachment));
     }
 
     fn map(&self, name: &'static str) -> Result<&aya::maps::Map, LoadError> {
@@ -542,7 +539,7 @@ pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
     let reports = Backend::ALL
         .iter()
         .map(|backend| {
-            let result = match kernel.objection(*backend) {
+            let result = match objection(*backend) {
                 Some(reason) => Err(reason),
                 None => Session::try_backend(options, &kernel, *backend)
                     .map(|session| session.map_memory()),
@@ -590,16 +587,16 @@ impl Kernel {
             tracepoints,
         })
     }
+}
 
-    /// What speaks against a back end that would load and attach all the same.
-    fn objection(&self, backend: Backend) -> Option<String> {
-        if backend != Backend::Fexit {
-            return None;
-        }
-        unsafe_trampoline()
-            .map(str::to_owned)
-            .or_else(preemption::of_trampolines)
+/// What speaks against a back end, whether or not it would load and attach.
+fn objection(backend: Backend) -> Option<String> {
+    if backend != Backend::Fexit {
+        return None;
     }
+    unsafe_trampoline()
+        .map(str::to_owned)
+        .or_else(preemption::of_trampolines)
 }
 
 fn load_object(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Ebpf, String> {
@@ -625,18 +622,46 @@ fn load_object(options: &Options, kernel: &Kernel, backend: Backend) -> Result<E
         .map_max_entries("HEADS", options.head_slots)
         .map_max_entries("FREE_HEADS", options.head_slots)
         .map_max_entries("TALLY", options.tally_keys.saturating_add(2))
+        .map_max_entries("COUNTERS", CELLS * cpu_numbers())
         .map_max_entries("CALLS", calls)
         .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
     loader.load(object).map_err(|error| chain(&error))
 }
 
-fn load_sweep(ebpf: &mut Ebpf) -> Result<(), String> {
-    let program = ebpf
-        .program_mut(programs::SWEEP)
-        .ok_or("program `sweep` is not in the object")?;
-    <&mut aya::programs::RawTracePoint>::try_from(program)
-        .and_then(aya::programs::RawTracePoint::load)
-        .map_err(|error| format!("load of `sweep`: {}", chain(&error)))
+/// Makes the distributions that take what finds no key of its own.
+fn add_catch_all(ebpf: &mut Ebpf) -> Result<(), String> {
+    let map = ebpf
+        .map_mut("TALLY")
+        .ok_or("map `TALLY` is not in the object")?;
+    let mut tally: HashMap<_, Plain<TallyKey>, Plain<TallyValue>> =
+        HashMap::try_from(map).map_err(|error| chain(&error))?;
+    for role in [role::SERVER, role::CLIENT] {
+        tally
+            .insert(Plain(TallyKey::catch_all(role)), Plain(TallyValue::ZERO), 0)
+            .map_err(|error| chain(&error))?;
+    }
+    Ok(())
+}
+
+/// Maps an array of the programs.
+fn share(ebpf: &Ebpf, name: &str, words: usize) -> Result<SharedArray, String> {
+    let map = ebpf
+        .map(name)
+        .and_then(map_fd)
+        .ok_or_else(|| format!("map `{name}` is not in the object"))?;
+    SharedArray::map(map, words).map_err(|error| format!("mapping of `{name}`: {error}"))
+}
+
+/// One more than the highest number a CPU of this machine can have; 0 if the kernel does not say.
+fn cpu_numbers() -> u32 {
+    static NUMBERS: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
+        let ranges =
+            std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        let last = ranges.trim().rsplit(['-', ',']).next();
+        last.and_then(|last| last.parse().ok())
+            .map_or(0, |last: u32| last.saturating_add(1))
+    });
+    *NUMBERS
 }
 
 /// Trampolines of kernels without this function crash when programs come and go under load
@@ -653,7 +678,7 @@ fn unsafe_trampoline() -> Option<&'static str> {
     }
 }
 
-fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadError {
+pub(crate) fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadError {
     LoadError::Operation {
         operation,
         reason: reason.to_string(),
@@ -661,7 +686,7 @@ fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadErr
 }
 
 /// An error with its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -675,7 +700,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
+pub(crate) fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
     use aya::maps::Map;
     let (Map::Array(data)
     | Map::HashMap(data)
@@ -686,7 +711,7 @@ fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
     else {
         return None;
     };
-    Some(std::os::fd::AsRawFd::as_raw_fd(&data.fd().as_fd()))
+    Some(data.fd().as_fd())
 }
 
 fn monotonic_ns() -> u64 {

@@ -539,11 +539,7 @@ pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
     let reports = Backend::ALL
         .iter()
         .map(|backend| {
-            let result = match objection(*backend) {
-                Some(reason) => Err(reason),
-                None => Session::try_backend(options, &kernel, *backend)
-                    .map(|session| session.map_memory()),
-            };
+            let result = survey_one(options, &kernel, *backend);
             BackendReport {
                 backend: *backend,
                 result,
@@ -551,6 +547,16 @@ pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
         })
         .collect();
     Ok(reports)
+}
+
+fn survey_one(
+    options: &Options,
+    kernel: &Kernel,
+    backend: Backend,
+) -> Result<Vec<MapMemory>, String> {
+    unsafe_trampoline_of(backend).map_or(Ok(()), Err)?;
+    let memory = Session::try_backend(options, kernel, backend)?.map_memory();
+    preemption_of(backend).map_or(Ok(memory), Err)
 }
 
 /// What is known of the running kernel; large, and dropped once the programs are loaded.
@@ -591,12 +597,18 @@ impl Kernel {
 
 /// What speaks against a back end, whether or not it would load and attach.
 fn objection(backend: Backend) -> Option<String> {
-    if backend != Backend::Fexit {
-        return None;
-    }
-    unsafe_trampoline()
-        .map(str::to_owned)
-        .or_else(preemption::of_trampolines)
+    unsafe_trampoline_of(backend).or_else(|| preemption_of(backend))
+}
+
+/// Why the back end is not even to be tried.
+fn unsafe_trampoline_of(backend: Backend) -> Option<String> {
+    let reason = (backend == Backend::Fexit).then(unsafe_trampoline)?;
+    reason.map(str::to_owned)
+}
+
+/// Why the back end would not be exact.
+fn preemption_of(backend: Backend) -> Option<String> {
+    (backend == Backend::Fexit).then(preemption::of_trampolines)?
 }
 
 fn load_object(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Ebpf, String> {

@@ -81,6 +81,7 @@ const SUBSET: &[&str] = &[
     "endless-head/tcp4",
     "sigterm-leaves-nothing",
     "open-at-disable-is-named",
+    "server-of-32-bit",
     "go-pairs",
     "verifier-budgets",
 ];

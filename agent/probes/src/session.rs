@@ -1,6 +1,9 @@
 //! The loaded kernel side while it runs.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    sync::atomic::{Ordering, fence},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
@@ -8,7 +11,7 @@ use aya::{
 };
 use kerntally_abi::{
     CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, decision, limits,
-    role,
+    resting, role,
 };
 use kerntally_machine::{Connection, Request};
 
@@ -220,6 +223,30 @@ impl Session {
     /// thread group that has `ended` left behind gives its place back.
     pub fn tallied(&mut self, ended: impl Fn(u32) -> bool, sink: impl FnMut(TallyDelta)) {
         self.tally.read(|key| ended(key.tgid), sink);
+    }
+
+    /// Says whether the next record is to wake whoever waits for [`Session::as_fd`], because no timer drains the ring.
+    /// What was put into it before the kernel side knew has to be drained once more.
+    pub fn rest(&mut self, rests: bool) -> Result<(), LoadError> {
+        self.control.resting = match (rests, self.backend.sees_unix_release()) {
+            (false, _) => 0,
+            (true, true) => resting::RECORDS,
+            (true, false) => resting::RECORDS | resting::UNIX,
+        };
+        self.write_control()?;
+        // Nothing of the ring may be read before this is written.
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Whether there are sockets whose end only [`Session::sweep`] finds.
+    pub fn must_sweep(&self) -> Result<bool, LoadError> {
+        if self.control.enabled == 0 || self.backend.sees_unix_release() {
+            return Ok(false);
+        }
+        let sockets: HashMap<_, u64, u64> = HashMap::try_from(self.map("UNIX_SOCKETS")?)
+            .map_err(|error| operation("open Unix sockets", error))?;
+        Ok(sockets.keys().next().is_some())
     }
 
     /// Totals of the kernel side's counters.

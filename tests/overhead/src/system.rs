@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::io::Errno;
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::clock::nanos_of;
 
 /// Kernel clock ticks of /proc/stat, in nanoseconds.
 const TICK: u64 = 10_000_000;
+
+/// Looks for threads that have come meanwhile.
+const PIN_LOOKS: usize = 100;
 
 /// Time that each core was busy since boot, in nanoseconds.
 #[derive(Clone, Debug, Default)]
@@ -91,17 +95,40 @@ pub(crate) fn processor_nanos(pids: &[u32]) -> Result<u64> {
     pids.iter().map(|pid| nanos_of(*pid)).sum()
 }
 
-/// Keeps all threads of the processes on one core.
+/// Keeps all threads of the processes on one core. A new thread is where the one is that made it, so a look that finds
+/// nothing to change is the last.
 pub(crate) fn pin(pids: &[u32], core: usize) -> Result<()> {
-    for pid in pids {
-        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let name = entry?.file_name();
-            let thread = name.to_str().and_then(|name| name.parse().ok());
-            let thread = thread.and_then(Pid::from_raw).context("a thread's id")?;
-            sched_setaffinity(Some(thread), &only(core)?)?;
+    let only = only(core)?;
+    for _ in 0..PIN_LOOKS {
+        let mut changed = false;
+        for pid in pids {
+            for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let name = entry?.file_name();
+                let thread = name.to_str().and_then(|name| name.parse().ok());
+                let thread = thread.and_then(Pid::from_raw).context("a thread's id")?;
+                changed |= move_thread(thread, &only)?;
+            }
+        }
+        if !changed {
+            return Ok(());
         }
     }
-    Ok(())
+    bail!("threads come faster than they can be kept on core {core}")
+}
+
+/// Whether the thread was elsewhere. A server may have one for each connection, which ends with it: one that is gone is
+/// nowhere.
+fn move_thread(thread: Pid, only: &CpuSet) -> Result<bool> {
+    let moved = match sched_getaffinity(Some(thread)) {
+        Ok(cores) if cores == *only => return Ok(false),
+        Ok(_) => sched_setaffinity(Some(thread), only),
+        Err(error) => Err(error),
+    };
+    match moved {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(error) => Err(error).context("keeping a thread on a core"),
+    }
 }
 
 /// Keeps this thread on one core.
@@ -118,6 +145,8 @@ fn only(core: usize) -> Result<CpuSet> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -127,6 +156,36 @@ mod tests {
         assert_eq!(busy.0, [20 * TICK, TICK]);
         assert_eq!(busy.since(&Busy(vec![TICK, TICK])), 19 * TICK);
         assert_eq!(busy.core_since(1, &Busy(vec![0, 0])), TICK);
+    }
+
+    /// This process is one with threads that come and go, and may be anywhere afterwards.
+    #[test]
+    fn threads_that_end_meanwhile_are_no_failure() {
+        let everywhere = sched_getaffinity(None).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::spawn(|| {}).join().unwrap();
+                }
+            });
+            let results: Vec<_> = (0..200)
+                .map(|_| {
+                    sched_setaffinity(None, &everywhere).unwrap();
+                    pin(&[std::process::id()], 0)
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            for result in results {
+                result.unwrap();
+            }
+        });
+        assert!(sched_getaffinity(None).unwrap() == only(0).unwrap());
+        for entry in fs::read_dir("/proc/self/task").unwrap() {
+            let name = entry.unwrap().file_name();
+            let thread = Pid::from_raw(name.to_str().unwrap().parse().unwrap());
+            sched_setaffinity(thread, &everywhere).ok();
+        }
     }
 
     #[test]

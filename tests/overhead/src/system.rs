@@ -16,9 +16,12 @@ const TICK: u64 = 10_000_000;
 /// Looks for threads that have come meanwhile.
 const PIN_LOOKS: usize = 100;
 
-/// Time that each core was busy since boot, in nanoseconds.
+/// Time that each core was busy since boot, and that all of them were taken away from this machine, in nanoseconds.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Busy(Vec<u64>);
+pub(crate) struct Busy {
+    cores: Vec<u64>,
+    stolen: u64,
+}
 
 impl Busy {
     /// As the kernel says now.
@@ -32,30 +35,43 @@ impl Busy {
             line.strip_prefix("cpu")
                 .is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()))
         });
-        Self(cores.map(busy).collect())
+        let fields: Vec<Vec<u64>> = cores.map(fields).collect();
+        Self {
+            cores: fields.iter().map(|fields| busy(fields)).collect(),
+            stolen: fields
+                .iter()
+                .filter_map(|fields| fields.get(7))
+                .sum::<u64>()
+                * TICK,
+        }
     }
 
     /// Of all cores, since an earlier reading.
     pub(crate) fn since(&self, earlier: &Self) -> u64 {
-        self.0.iter().sum::<u64>() - earlier.0.iter().sum::<u64>()
+        self.cores.iter().sum::<u64>() - earlier.cores.iter().sum::<u64>()
     }
 
     /// Of one core.
     pub(crate) fn core_since(&self, core: usize, earlier: &Self) -> u64 {
-        let of = |busy: &Self| busy.0.get(core).copied().unwrap_or(0);
+        let of = |busy: &Self| busy.cores.get(core).copied().unwrap_or(0);
         of(self) - of(earlier)
+    }
+
+    /// Taken away from this machine since.
+    pub(crate) fn stolen_since(&self, earlier: &Self) -> u64 {
+        self.stolen.saturating_sub(earlier.stolen)
     }
 }
 
 /// Everything but idle, waiting for input and output, and time that the machine was taken away.
-fn busy(line: &str) -> u64 {
-    let fields = line
-        .split_whitespace()
-        .skip(1)
-        .map(|field| field.parse().unwrap_or(0));
-    let fields: Vec<u64> = fields.collect();
+fn busy(fields: &[u64]) -> u64 {
     let of = |field: usize| fields.get(field).copied().unwrap_or(0);
     (of(0) + of(1) + of(2) + of(5) + of(6)) * TICK
+}
+
+fn fields(line: &str) -> Vec<u64> {
+    let fields = line.split_whitespace().skip(1);
+    fields.map(|field| field.parse().unwrap_or(0)).collect()
 }
 
 /// Cores of this machine.
@@ -153,9 +169,14 @@ mod tests {
     fn idle_and_stolen_time_is_not_busy() {
         let text = "cpu  9 9 9 9\ncpu0 10 1 2 500 7 3 4 99 0 0\ncpu1 1 0 0 1 0 0 0 0 0 0\nintr 5\n";
         let busy = Busy::parse(text);
-        assert_eq!(busy.0, [20 * TICK, TICK]);
-        assert_eq!(busy.since(&Busy(vec![TICK, TICK])), 19 * TICK);
-        assert_eq!(busy.core_since(1, &Busy(vec![0, 0])), TICK);
+        assert_eq!(busy.cores, [20 * TICK, TICK]);
+        let earlier = |cores: Vec<u64>| Busy {
+            cores,
+            stolen: TICK,
+        };
+        assert_eq!(busy.since(&earlier(vec![TICK, TICK])), 19 * TICK);
+        assert_eq!(busy.core_since(1, &earlier(vec![0, 0])), TICK);
+        assert_eq!(busy.stolen_since(&earlier(Vec::new())), 98 * TICK);
     }
 
     /// This process is one with threads that come and go, and may be anywhere afterwards.

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use kerntally_e2e::agent::AgentOptions;
 use kerntally_e2e::plain::{ask_tcp, ask_unix, serve_tcp, serve_unix};
 use kerntally_e2e::rig::{Rig, watch_only};
 use kerntally_e2e::truth::Role;
@@ -23,7 +24,12 @@ const WINDOW: Duration = Duration::from_secs(3);
 
 /// Watches this process, and exports at its end only.
 fn rig() -> Result<Rig> {
+    rig_with(|_| {})
+}
+
+fn rig_with(change: impl FnOnce(&mut AgentOptions)) -> Result<Rig> {
     Rig::start_with(|options| {
+        change(options);
         watch_only(options, &std::env::current_exe().unwrap_or_default());
         "1h".clone_into(&mut options.interval);
     })
@@ -120,6 +126,31 @@ fn ends_unseen() -> Result<()> {
     let ledger = rig.agent.ledger()?;
     let differences = ledger.differences_from(2);
     ensure!(differences.is_empty(), "{differences:?}");
+    at_rest(&rig)?;
+    Ok(())
+}
+
+#[test]
+fn a_changed_configuration_is_put_in_force_during_a_rest() {
+    put_in_force().unwrap();
+}
+
+fn put_in_force() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("kerntally.yaml");
+    std::fs::write(&file, "status: code\n")?;
+    let rig = rig_with(|options| {
+        let variable = "KERNTALLY_CONFIG".to_owned();
+        let environment = &mut options.environment;
+        environment.push((variable, file.display().to_string()));
+    })?;
+    at_rest(&rig)?;
+    let next = directory.path().join("next");
+    std::fs::write(&next, "status: class\n")?;
+    std::fs::rename(&next, &file)?;
+    until("the configuration was not reloaded", || {
+        Ok(rig.agent.json(&["status"])?["config"]["reloads"] == 1)
+    })?;
     at_rest(&rig)?;
     Ok(())
 }

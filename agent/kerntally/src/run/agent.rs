@@ -1,13 +1,10 @@
 //! The agent's loop: drains the ring, sweeps, collects, answers, and stops in order.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kerntally_pipeline::{Collection, Pipeline};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,10 +28,13 @@ use crate::health::{Health, Look};
 use crate::ledger::Accounts;
 use crate::procsource::ProcFiles;
 use crate::shared::Shared;
-use crate::watch::FileWatch;
+use crate::watch::{self, FileWatch};
 
 /// Shortest time between two walks over all services for their numbers of series.
 const SERIES: Duration = Duration::from_secs(5);
+
+/// Time from the first sign of a new configuration file until it is looked at.
+const SETTLED: Duration = Duration::from_millis(200);
 
 /// Calls that wait for the loop.
 const CALLS: usize = 16;
@@ -144,7 +144,7 @@ impl Agent {
 
     /// Runs until a signal says stop.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
-        let ring = wakeups(self.hooks.ring_fd()?)?;
+        let ring = watch::readable(self.hooks.ring_fd()?)?;
         let mut signals = Signals::new()?;
         let mut timers = Timers::new(self.loaded.config.export.interval.0);
         let mut file = FileWatch::new(self.loaded.file.clone());
@@ -181,6 +181,11 @@ impl Agent {
                 }
                 _ = timers.redraw.tick(), if !self.is_resting() && self.outlets.display() == Display::Live => {
                     self.redraw();
+                }
+                () = file.hint(), if self.is_resting() => {
+                    // Whoever writes it may be about to write more.
+                    self.wake();
+                    timers.sweep.reset_after(SETTLED);
                 }
                 () = self.outlets.next_finished() => self.publish(),
                 Some(look) = self.looks.recv() => {
@@ -339,14 +344,6 @@ fn notify(state: sd_notify::NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(%error, "cannot notify the service manager");
     }
-}
-
-#[expect(
-    deprecated,
-    reason = "its successor is unsafe, for what an owned descriptor cannot break"
-)]
-fn wakeups(ring: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(ring, Interest::READABLE)
 }
 
 impl Signals {

@@ -27,12 +27,12 @@ pub(crate) struct Choice {
     /// Short, to see that everything works: the figures mean nothing, and stay in target/bench
     #[arg(long)]
     quick: bool,
-    /// Rounds of two runs without and one with the agent [default: 15]
+    /// Rounds of two runs without and one with the agent [default: 30]
     #[arg(long)]
     pairs: Option<usize>,
-    /// Seconds of one run [default: 4]
+    /// Seconds of one run [default: 1.5]
     #[arg(long)]
-    seconds: Option<u64>,
+    seconds: Option<f64>,
     /// Also write the results to this file
     #[arg(long)]
     json: Option<PathBuf>,

@@ -8,13 +8,14 @@ use kerntally_export::selfmetrics::{Reading, SelfError, SelfMetrics, SelfSource}
 
 use crate::clock;
 
-/// A loop that has not come round for so long is dead: nothing in it takes longer.
+/// A loop that has not come round for so long is dead, unless it rests: nothing in it takes longer.
 const DEAD_NS: u64 = 30_000_000_000;
 
 /// Written by the loop, read by all.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     ready: AtomicBool,
+    resting: AtomicBool,
     beat_ns: AtomicU64,
     reading: Mutex<Reading>,
     metrics: Mutex<Option<SelfMetrics>>,
@@ -38,6 +39,15 @@ impl Shared {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_resting(&self, resting: bool) {
+        self.resting.store(resting, Ordering::Relaxed);
+    }
+
+    /// Nothing has happened for a while: the loop comes round, and its reading is renewed, at collections only.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Relaxed)
     }
 
     /// Changes the latest reading.

@@ -1,6 +1,9 @@
 //! The loaded kernel side while it runs.
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::{
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    sync::atomic::{Ordering, fence},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
@@ -8,7 +11,7 @@ use aya::{
 };
 use kerntally_abi::{
     CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, change, decision,
-    limits, role,
+    limits, resting, role,
 };
 use kerntally_machine::{Connection, Request};
 
@@ -244,6 +247,29 @@ impl Session {
             let _gone = tables::change(&self.ebpf, change::FORGET_TALLY, tables::words(key), 0)?;
         }
         Ok(())
+    }
+
+    /// Says whether the next record is to wake whoever waits for [`Session::as_fd`], because no timer drains the ring.
+    /// What was put into it before the kernel side knew has to be drained once more.
+    pub fn rest(&mut self, rests: bool) {
+        self.control.resting = match (rests, self.backend.sees_unix_release()) {
+            (false, _) => 0,
+            (true, true) => resting::RECORDS,
+            (true, false) => resting::RECORDS | resting::UNIX,
+        };
+        self.write_control();
+        // Nothing of the ring may be read before this is written.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether there are sockets whose end only [`Session::sweep`] finds.
+    pub fn must_sweep(&self) -> Result<bool, LoadError> {
+        if self.control.enabled == 0 || self.backend.sees_unix_release() {
+            return Ok(false);
+        }
+        let sockets: HashMap<_, u64, u64> = HashMap::try_from(self.map("UNIX_SOCKETS")?)
+            .map_err(|error| operation("open Unix sockets", error))?;
+        Ok(sockets.keys().next().is_some())
     }
 
     /// Totals of the kernel side's counters.
@@ -502,11 +528,11 @@ impl Session {
             enabled,
             attachment,
             filter_generation,
-            reserved,
+            resting,
         } = self.control;
         let word = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
         self.switches.store(0, attached_ns);
-        self.switches.store(2, word(filter_generation, reserved));
+        self.switches.store(2, word(filter_generation, resting));
         self.switches.store(1, word(enabled, attachment));
     }
 

@@ -112,8 +112,16 @@ pub struct Control {
     pub attachment: u32,
     /// Counts changes of the filter.
     pub filter_generation: u32,
-    /// Explicit padding, zero.
-    pub reserved: u32,
+    /// What wakes a reader that has no timer running: bits of [`resting`].
+    pub resting: u32,
+}
+
+/// Bits of [`Control::resting`].
+pub mod resting {
+    /// The first record does.
+    pub const RECORDS: u32 = 1;
+    /// So does the first call on a Unix socket that speaks HTTP, whose end only a look at it may show.
+    pub const UNIX: u32 = 2;
 }
 
 const _: () = assert!(size_of::<Layout>() == 42 * 4);

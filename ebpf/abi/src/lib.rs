@@ -15,7 +15,7 @@ mod tally;
 pub mod trace_event;
 
 pub use counter::{CELLS, COUNTERS, Counter};
-pub use layout::{Control, Layout, iov};
+pub use layout::{Control, Layout, iov, resting};
 pub use method::Method;
 pub use record::{
     EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, change, decision, family,

@@ -4,14 +4,14 @@ use aya_ebpf::helpers::generated;
 use kerntally_abi::{
     Counter, ExchangeRecord, RecordHeader, family, flag, kind,
     limits::{HEAD_BYTES, PEER_NAME_BYTES, RING_WAKE_BYTES},
-    role,
+    resting, role,
 };
 use kerntally_machine::{Connection, Ended, NO_SLOT, Request, request_flag};
 
 use crate::{
     counters,
     kernel::{self, bounded, layout},
-    maps::{HEADS, RING, SCRATCH, Scratch},
+    maps::{CONTROL, HEADS, RING, SCRATCH, Scratch},
     process, tally,
 };
 
@@ -107,7 +107,31 @@ extern "C" fn hand_over(program: u64, slot: u64) -> u64 {
     };
     // The client's counter follows the server's.
     counters::add_at(first as u32 + u32::from(role), 1);
+    wake(resting::RECORDS);
     1
+}
+
+/// Wakes a reader that rests, by a record that it never sees. It set the switch before it looked at the ring for the
+/// last time: either it saw what was put there before this, or this sees the switch.
+#[inline(always)]
+pub fn wake(for_what: u32) {
+    let Some(control) = CONTROL.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: the pointer is to a live map value; volatile, because it must be read here and not before.
+    let resting = unsafe { (&raw const (*control).resting).read_volatile() };
+    if resting & for_what == 0 {
+        return;
+    }
+    let ring = (&raw const RING).cast_mut().cast();
+    // SAFETY: `RING` is a ring buffer map and the size a constant; what is reserved is given back once. A ring
+    // without room has woken its reader.
+    unsafe {
+        let place = generated::bpf_ringbuf_reserve(ring, 8, 0);
+        if !place.is_null() {
+            generated::bpf_ringbuf_discard(place, FORCE_WAKEUP);
+        }
+    }
 }
 
 /// Puts the name of a Unix client's peer behind the kept head; returns its length. Where no `Host` says who was asked,

@@ -1,14 +1,14 @@
 //! Every back end ends here: a socket, a direction, the caller's buffer and a length.
 
 use aya_ebpf::helpers::generated;
-use kerntally_abi::{Control, Counter, EndReason, family, role};
+use kerntally_abi::{Control, Counter, EndReason, family, resting, role};
 use kerntally_machine::{
     Close, Connection, Event, Phase, REQUEST, RESPONSE, Sniffed, finish_all, on_data, sniff,
 };
 
 use crate::{
     buffer::Buffer,
-    counters, filter,
+    counters, emit, filter,
     host::Kernel,
     kernel::{self, layout},
     maps::{CONNECTIONS, CONTROL, NO_EXIST, SCRATCH, Scratch, UNIX_SOCKETS},
@@ -163,6 +163,9 @@ fn follow_call(program: u32, call: &Call, control: &Control, scratch: *mut Scrat
         settled: now_ns.wrapping_sub(control.attached_ns) > SETTLING_NS,
     };
     on_data(connection, side, &mut scratch.work, &event, &mut host);
+    if connection.family == family::UNIX {
+        emit::wake(resting::UNIX);
+    }
     if scratch.work.not_http != 0 {
         give_up(call, control, connection.family);
     } else if connection.directions[RESPONSE].phase == Phase::Done as u8 {

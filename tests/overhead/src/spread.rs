@@ -39,12 +39,42 @@ impl Values {
         (self.quantile(0.0), self.quantile(1.0))
     }
 
-    /// How far these, which should all be `same`, are from it: half the distance of the quartiles, or the
-    /// median's own distance where that is larger.
-    pub(crate) fn spread_around(&self, same: f64) -> f64 {
-        let half = (self.quantile(0.75) - self.quantile(0.25)) / 2.0;
-        half.max((self.median() - same).abs())
+    /// Where the median of ever more such values would lie, at 95 %: from the k-th least to the k-th largest, k from
+    /// the binomial distribution, so whatever the values' own is. The whole range where there are fewer than six.
+    pub(crate) fn median_interval(&self) -> (f64, f64) {
+        let (first, last) = (median_rank(self.0.len()), self.0.len());
+        match (self.0.get(first), self.0.get(last.wrapping_sub(first + 1))) {
+            (Some(low), Some(high)) => (*low, *high),
+            _ => self.range(),
+        }
     }
+
+    /// How well these, which should all be `same`, say so: half of the interval of their median, or the median's
+    /// own distance where that is larger.
+    pub(crate) fn spread_around(&self, same: f64) -> f64 {
+        self.resolution().max((self.median() - same).abs())
+    }
+
+    /// Half of the interval of the median.
+    pub(crate) fn resolution(&self) -> f64 {
+        let (low, high) = self.median_interval();
+        (high - low) / 2.0
+    }
+}
+
+/// Values to leave out at either end, of so many.
+fn median_rank(count: usize) -> usize {
+    // Of `count` coins, the chance that at most `rank` show heads.
+    let mut chance = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
+    let mut at_most = 0.0;
+    for rank in 0..count {
+        at_most += chance;
+        if at_most > 0.025 {
+            return rank.saturating_sub(1);
+        }
+        chance *= real(count - rank) / real(rank + 1);
+    }
+    0
 }
 
 /// The exponent with which `values` grow: 0 for not at all, 1 in proportion. Both have to be positive.
@@ -101,7 +131,19 @@ mod tests {
     fn a_bias_counts_as_spread() {
         assert!(close(Values::new([1.1, 1.1, 1.1]).spread_around(1.0), 0.1));
         let even = Values::new([0.9, 0.95, 1.0, 1.05, 1.1]);
-        assert!(close(even.spread_around(1.0), 0.05));
+        assert!(close(even.spread_around(1.0), 0.1));
+    }
+
+    /// Ranks as tables of the sign test have them.
+    #[test]
+    fn the_interval_of_a_median_narrows_with_more_values() {
+        let leave_out = [(1, 0), (5, 0), (6, 0), (9, 1), (15, 3), (30, 9), (100, 39)];
+        for (count, rank) in leave_out {
+            assert_eq!(median_rank(count), rank, "{count}");
+        }
+        let values = Values::new((0..30_u8).map(f64::from));
+        assert_eq!(values.median_interval(), (9.0, 20.0));
+        assert_eq!(Values::new([]).median_interval(), (0.0, 0.0));
     }
 
     #[test]

@@ -1,13 +1,10 @@
 //! The agent's loop: drains the ring, sweeps, collects, answers, and stops in order.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kerntally_pipeline::{Collection, Pipeline};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,32 +17,31 @@ use super::listings::Watchers;
 use super::outlets::{Display, Outlets};
 use super::pressure::Pressed;
 use super::report::end_metrics;
+use super::rest::Pace;
 use super::timers::Timers;
+use crate::clock;
 use crate::config::{self, Loaded};
 use crate::control::Request;
 use crate::control::server::{Call, Server};
 use crate::failure::Failure;
+use crate::health::{Health, Look};
 use crate::ledger::Accounts;
 use crate::procsource::ProcFiles;
 use crate::shared::Shared;
-use crate::watch::FileWatch;
-use crate::{clock, health};
-
-/// Longest wait between two drains while traffic flows: latency of the table, not of the tally.
-const DRAIN_BUSY: Duration = Duration::from_millis(100);
-
-/// The same when nothing happens.
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
+use crate::watch::{self, FileWatch};
 
 /// Shortest time between two walks over all services for their numbers of series.
 const SERIES: Duration = Duration::from_secs(5);
 
+/// Time from the first sign of a new configuration file until it is looked at.
+const SETTLED: Duration = Duration::from_millis(200);
+
 /// Calls that wait for the loop.
 const CALLS: usize = 16;
 
-/// Sweeps, one a second, between looks for exchanges that have been open for too long: each walks the
-/// whole connection table.
-const CUT_EVERY: u32 = 30;
+/// Shortest time between two looks for exchanges that have been open for too long: each walks the whole connection
+/// table.
+const CUT_EVERY: Duration = Duration::from_secs(30);
 
 /// The running agent.
 #[derive(Debug)]
@@ -72,9 +68,12 @@ pub(crate) struct Agent {
     pub(super) tail_asked: Option<Instant>,
     pub(super) pressed: Pressed,
     series_published: Option<Instant>,
-    drain_wait: Duration,
-    sweeps: u32,
+    pub(super) pace: Pace,
+    /// Exchanges without an outcome when that was last looked at.
+    pub(super) open: u64,
+    cut: Instant,
     calls: mpsc::Receiver<Call>,
+    looks: mpsc::Receiver<Look>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -106,8 +105,10 @@ impl Agent {
         let shared = Arc::new(Shared::default());
         let (sender, calls) = mpsc::channel(CALLS);
         let mut tasks = vec![tokio::spawn(server.serve(sender))];
+        let (sender, looks) = mpsc::channel(CALLS);
         if let Some(listen) = config.own.listen {
-            tasks.push(tokio::spawn(health::serve(listen, Arc::clone(&shared))));
+            let health = Health::new(Arc::clone(&shared), sender);
+            tasks.push(tokio::spawn(health.serve(listen)));
         }
         let mut agent = Self {
             launch,
@@ -129,9 +130,11 @@ impl Agent {
             tail_asked: None,
             pressed: Pressed::default(),
             series_published: None,
-            drain_wait: DRAIN_BUSY,
-            sweeps: 0,
+            pace: Pace::default(),
+            open: 0,
+            cut: Instant::now(),
             calls,
+            looks,
             tasks,
         };
         agent.publish();
@@ -141,7 +144,7 @@ impl Agent {
 
     /// Runs until a signal says stop.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
-        let ring = wakeups(self.hooks.ring_fd()?)?;
+        let ring = watch::readable(self.hooks.ring_fd()?)?;
         let mut signals = Signals::new()?;
         let mut timers = Timers::new(self.loaded.config.export.interval.0);
         let mut file = FileWatch::new(self.loaded.file.clone());
@@ -156,25 +159,44 @@ impl Agent {
                 ready = ring.readable() => {
                     // Cleared before draining: what arrives meanwhile wakes again.
                     ready?.clear_ready();
+                    self.wake();
                     self.drain();
                     drained = tokio::time::Instant::now();
                 }
-                () = sleep_until(drained + self.drain_wait) => {
-                    self.drain();
+                () = sleep_until(drained + self.pace.wait().unwrap_or_default()), if !self.is_resting() => {
+                    self.drain_by_timer();
                     drained = tokio::time::Instant::now();
                 }
-                _ = timers.sweep.tick() => {
-                    self.sweep().await;
-                    if file.changed() {
-                        drop(self.reload(&mut timers, &mut file).await);
+                _ = timers.sweep.tick(), if !self.is_resting() => {
+                    self.look_around(&mut timers, &mut file).await;
+                }
+                _ = timers.collect.tick() => {
+                    if self.is_resting() {
+                        self.look_around(&mut timers, &mut file).await;
+                    }
+                    self.collect().await;
+                    if self.is_resting() {
+                        self.redraw();
                     }
                 }
-                _ = timers.collect.tick() => self.collect().await,
-                _ = timers.redraw.tick(), if self.outlets.display() == Display::Live => {
-                    let snapshot = self.pipeline.peek(clock::now());
-                    self.outlets.show(&snapshot);
+                _ = timers.redraw.tick(), if !self.is_resting() && self.outlets.display() == Display::Live => {
+                    self.redraw();
+                }
+                () = file.hint(), if self.is_resting() => {
+                    // Whoever writes it may be about to write more.
+                    self.wake();
+                    timers.sweep.reset_after(SETTLED);
+                }
+                () = self.outlets.next_finished() => self.publish(),
+                Some(look) = self.looks.recv() => {
+                    self.publish();
+                    // Who asked may have gone away.
+                    let _gone = look.send(());
                 }
                 Some((request, reply)) = self.calls.recv() => {
+                    if self.is_resting() {
+                        self.publish();
+                    }
                     let answer = match request {
                         Request::Snapshot {} => {
                             self.would_push(reply);
@@ -195,13 +217,13 @@ impl Agent {
         self.stop().await
     }
 
-    /// Takes in what the ring holds.
-    pub(super) fn drain(&mut self) {
+    /// Takes in what the ring holds; returns how many records that were.
+    pub(super) fn drain(&mut self) -> usize {
         let count = self.hooks.drain(&mut self.pipeline, clock::now());
-        self.drain_wait = match count {
-            0 => (self.drain_wait * 2).min(DRAIN_IDLE),
-            _ => DRAIN_BUSY,
-        };
+        if count > 0 {
+            self.wake();
+        }
+        count
     }
 
     /// Takes in what the kernel side tallied itself.
@@ -217,11 +239,22 @@ impl Agent {
         self.hooks.accounts(&self.pipeline, true)
     }
 
+    /// What is done once a second, or at each collection when nothing happens.
+    async fn look_around(&mut self, timers: &mut Timers, file: &mut FileWatch) {
+        self.sweep().await;
+        if self.is_resting() && self.is_kept_awake() {
+            self.wake();
+        }
+        if file.changed() {
+            drop(self.reload(timers, file).await);
+        }
+    }
+
     async fn sweep(&mut self) {
         self.hooks.sweep();
         self.end_tail();
-        self.sweeps = self.sweeps.wrapping_add(1);
-        if self.sweeps.is_multiple_of(CUT_EVERY) {
+        if self.open > 0 && self.cut.elapsed() >= CUT_EVERY {
+            self.cut = Instant::now();
             let open_max = self.loaded.config.http.open_max.0.as_nanos();
             let open_max = u64::try_from(open_max).unwrap_or(u64::MAX);
             self.hooks
@@ -311,14 +344,6 @@ fn notify(state: sd_notify::NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(%error, "cannot notify the service manager");
     }
-}
-
-#[expect(
-    deprecated,
-    reason = "its successor is unsafe, for what an owned descriptor cannot break"
-)]
-fn wakeups(ring: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(ring, Interest::READABLE)
 }
 
 impl Signals {

@@ -124,6 +124,16 @@ impl Hooks {
         count
     }
 
+    /// Says whether the next record is to wake the loop.
+    pub(crate) fn rest(&mut self, rests: bool) {
+        self.session.rest(rests);
+    }
+
+    /// Whether only a sweep may find the end of what is open.
+    pub(crate) fn must_sweep(&self) -> bool {
+        self.session.must_sweep().unwrap_or(true)
+    }
+
     /// Takes in what the kernel side tallied itself while the ring was full.
     pub(crate) fn fold(&mut self, pipeline: &mut Pipeline, proc: &Path, now: Time) {
         // A number that was given to another process meanwhile only keeps its place for longer.

@@ -11,6 +11,7 @@ mod pressure;
 mod pulling;
 mod reload;
 mod report;
+mod rest;
 mod tail;
 mod timers;
 mod would_push;
@@ -28,6 +29,10 @@ use crate::preflight::{self, Privileges};
 use crate::{crash, logging, output};
 
 use agent::Agent;
+
+/// A thread for what takes long waits so long for the next collection's: one that ended before would be a wake-up for
+/// itself, and one more to start.
+const KEEP_THREADS: Duration = Duration::from_hours(1);
 
 /// What `run` was started with; a reload starts from it again.
 #[derive(Clone, Debug)]
@@ -75,6 +80,7 @@ pub(crate) fn run(global: &Global, arguments: &Run) -> Result<(), Failure> {
     let _lock = take_lock(&loaded)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        .thread_keep_alive(KEEP_THREADS)
         .thread_name("kerntally-io")
         .enable_all()
         .build()?;

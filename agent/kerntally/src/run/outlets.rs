@@ -287,6 +287,22 @@ impl Outlets {
         }
     }
 
+    /// Waits until a delivery under way has ended, and takes that up; for ever if there is none.
+    pub(crate) async fn next_finished(&mut self) {
+        let writing = match &mut self.file {
+            File::Writing(writing) => Some(writing),
+            File::None | File::Idle(_) => None,
+        };
+        // No waiting past this point: what has ended is taken up, or not yet looked at.
+        tokio::select! {
+            pushed = ended(self.push.as_mut()) => {
+                self.push = None;
+                self.take_push(pushed);
+            }
+            written = ended(writing) => self.take_write(written),
+        }
+    }
+
     /// The last delivery: waits, but not for ever.
     pub(crate) async fn close(&mut self, collection: Collection, own: &Arc<Shared>) {
         let answered = self.await_push(RUNNING_PUSH).await;
@@ -408,7 +424,13 @@ impl Outlets {
                 return;
             }
         };
-        match writing.await {
+        let written = writing.await;
+        self.take_write(written);
+    }
+
+    fn take_write(&mut self, finished: Result<(Written, FileSink), tokio::task::JoinError>) {
+        self.file = File::None;
+        match finished {
             Ok((written, sink)) => {
                 match written {
                     Written::Whole(generation) => self.written = Some(generation),
@@ -419,6 +441,14 @@ impl Outlets {
             }
             Err(error) => tracing::error!(%error, "writing the export file ended abnormally"),
         }
+    }
+}
+
+/// What a task under way comes to.
+async fn ended<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, tokio::task::JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -28,6 +28,7 @@ impl Agent {
             }
         };
         self.degraded = self.degradations(&accounts);
+        self.open = accounts.roles.iter().map(|account| account.open).sum();
         let roles = ROLES
             .iter()
             .zip(&accounts.roles)

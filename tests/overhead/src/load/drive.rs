@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 
 use super::connection::{Answer, Connection};
 use super::{Plan, Report};
@@ -156,19 +157,37 @@ impl<'plan> Drive<'plan> {
         buffer: &mut [u8],
         wait: Duration,
     ) -> Result<()> {
-        let timeout = Timespec {
-            tv_sec: i64::try_from(wait.as_secs())?,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        };
         events.clear();
-        match epoll::wait(&self.poll, spare_capacity(events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("waiting"),
+        if self.ready(events)? == 0 && self.sleep(wait)? {
+            self.ready(events)?;
         }
         for event in events.iter() {
             self.answered(usize::try_from(event.data.u64())?, buffer)?;
         }
         Ok(())
+    }
+
+    /// Answers that have come by now.
+    fn ready(&self, events: &mut Vec<Event>) -> Result<usize> {
+        let now = Timespec::default();
+        match epoll::wait(&self.poll, spare_capacity(events), Some(&now)) {
+            Err(Errno::INTR) => Ok(0),
+            ready => ready.context("waiting"),
+        }
+    }
+
+    /// Sleeps until an answer comes, at most for so long; whether one came. The wait that comes with epoll is in whole
+    /// milliseconds, after which all that was due meanwhile would be sent at once.
+    fn sleep(&self, wait: Duration) -> Result<bool> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(wait.as_secs())?,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let mut polled = [PollFd::new(&self.poll, PollFlags::IN)];
+        match poll(&mut polled, Some(&timeout)) {
+            Err(Errno::INTR) => Ok(false),
+            ready => Ok(ready.context("waiting")? > 0),
+        }
     }
 
     fn answered(&mut self, slot: usize, buffer: &mut [u8]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::run::{Round, Run, Watched, rounds};
+use super::run::{Round, Rounds, Run, Watched, rounds};
 use super::{Extent, Found};
 use crate::figure::{Figure, Target, targets};
 use crate::spread::Values;
@@ -13,6 +13,8 @@ const SUITE: &str = "overhead";
 const PART_LOAD: f64 = 0.7;
 /// Above this the load itself may have been what was saturated.
 const LOAD_BUSY: f64 = 0.95;
+/// Share of the requests that were due which a server that keeps up answers in time.
+const KEPT_UP: f64 = 0.98;
 
 /// One amount of a run.
 type Amount = fn(&Run) -> f64;
@@ -39,16 +41,21 @@ fn of(extent: &Extent, subject: Subject, found: &mut Found) -> Result<()> {
     use super::run::SERVER_CORE;
     let server = subject.start(SERVER_CORE)?;
     let plan = server.plan(None, extent.millis);
-    let saturated = rounds(extent, &server, &plan, Watched::Server)?;
     let held = subject == Subject::NginxTiny;
     let name = |what: &str| format!("{}: {what}", subject.name());
+    let Rounds {
+        rounds: saturated,
+        note,
+    } = rounds(extent, &server, &plan, Watched::Server)?;
+    found.notes.extend(note.as_deref().map(name));
     of_saturation(&saturated, held, &name, found);
     part_load(extent, &server, &saturated, held, &name, found)?;
     if held {
         println!("  the load watched too:");
         let watched = rounds(extent, &server, &plan, Watched::Both)?;
         let name = |what: &str| format!("{}, the load watched too: {what}", subject.name());
-        of_saturation(&watched, false, &name, found);
+        found.notes.extend(watched.note.as_deref().map(name));
+        of_saturation(&watched.rounds, false, &name, found);
     }
     Ok(())
 }
@@ -57,6 +64,11 @@ fn of_saturation(rounds: &[Round], held: bool, name: &dyn Fn(&str) -> String, fo
     let against =
         |figure: Figure, target: Target| if held { figure.against(target) } else { figure };
     let throughput = ratio(rounds, name("throughput, on/off"), Run::rate);
+    let by_processor = ratio(
+        rounds,
+        name("requests by processor time of server and agent, on/off"),
+        Run::for_processor_second,
+    );
     let added = added(
         rounds,
         name("processor time added to the server"),
@@ -76,6 +88,7 @@ fn of_saturation(rounds: &[Round], held: bool, name: &dyn Fn(&str) -> String, fo
     );
     found.figures.extend([
         against(throughput, targets::THROUGHPUT),
+        by_processor,
         against(added, targets::SERVER_MICROS),
         whole,
         against(agent, targets::AGENT_MICROS),
@@ -146,7 +159,10 @@ fn part_load(
     let rate = PART_LOAD * median(saturated, |round| round.off.rate());
     println!("  at {rate:.0} requests/s:");
     let plan = server.plan(Some(rate), extent.millis);
-    let rounds = rounds(extent, server, &plan, Watched::Server)?;
+    let Rounds { rounds, note } = rounds(extent, server, &plan, Watched::Server)?;
+    let note = note.map(|note| format!("at 70 % load, {note}"));
+    found.notes.extend(note.as_deref().map(name));
+    kept_up(&rounds, rate, name, found);
     let quantiles: [(&str, Amount); 3] = [
         ("p50 at 70 % load, on/off", |run| {
             super::real(run.report.median)
@@ -182,13 +198,29 @@ fn part_load(
     Ok(())
 }
 
+/// A latency that counts from when a request was due is the length of the queue where it only grows.
+fn kept_up(rounds: &[Round], rate: f64, name: &dyn Fn(&str) -> String, found: &mut Found) {
+    let behind = |run: &Run| run.rate() < KEPT_UP * rate;
+    let off = rounds.iter().filter(|round| behind(&round.off)).count();
+    let on = rounds.iter().filter(|round| behind(&round.on)).count();
+    for (behind, which) in [(off, "without the agent"), (on, "with the agent")] {
+        if behind > 0 {
+            let note = format!(
+                "at 70 % load, {behind} of {} runs {which} did not keep up: their latencies are those of a queue that grew until the end",
+                rounds.len()
+            );
+            found.notes.push(name(&note));
+        }
+    }
+}
+
 /// The median of on over off, beside off over off.
 fn ratio(rounds: &[Round], name: String, of: Amount) -> Figure {
     let on = Values::new(rounds.iter().map(|round| of(&round.on) / of(&round.off)));
     let same = Values::new(rounds.iter().map(|round| of(&round.other) / of(&round.off)));
     Figure::new(SUITE, name, "ratio", on.median())
         .range(on.range())
-        .spread(same.spread_around(1.0))
+        .spread(same.spread_around(1.0).max(on.resolution()))
 }
 
 /// The median of on less off, beside off less off.
@@ -197,7 +229,7 @@ fn added(rounds: &[Round], name: String, of: Amount) -> Figure {
     let same = Values::new(rounds.iter().map(|round| of(&round.other) - of(&round.off)));
     Figure::new(SUITE, name, "us/request", on.median())
         .range(on.range())
-        .spread(same.spread_around(0.0))
+        .spread(same.spread_around(0.0).max(on.resolution()))
 }
 
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {

@@ -1,54 +1,32 @@
 //! The loaded kernel side while it runs.
 
 use std::{
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd},
     sync::atomic::{Ordering, fence},
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    Ebpf,
     maps::{HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, Stack},
 };
 use kerntally_abi::{
-    CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, change, decision,
-    limits, resting, role,
+    CELLS, Control, FilterKey, Layout, TallyKey, TallyValue, change, decision, resting, role,
 };
 use kerntally_machine::{Connection, Request};
 
 use crate::{
-    LoadError, btf,
-    footprint::{self, MapMemory},
-    kernel_run, layout, object,
-    open::{self, OpenRequests},
+    LoadError,
+    error::operation,
+    kernel::{Kernel, add_catch_all, cpu_numbers, load_object, share},
     options::{Backend, BackendChoice, Options},
-    preemption,
     programs::{self, Link, Tracepoints},
     record::{self, Record},
     returns,
     shared::SharedArray,
-    tables::{self, Connections, Entry, Pipelined, Processes, Tally, UnixSockets},
+    survey::objection,
+    tables::{self, Connections, Entry, Tally, UnixSockets},
     tally::{TallyDelta, TallyReader},
 };
-
-/// What a back end answered when it was really tried.
-#[derive(Clone, Debug)]
-pub struct BackendReport {
-    /// Which.
-    pub backend: Backend,
-    /// What its maps take when every program loaded and attached; otherwise what the kernel answered.
-    pub result: Result<Vec<MapMemory>, String>,
-}
-
-/// Totals of the kernel side's counters, over all CPUs, since load.
-#[derive(Clone, Debug)]
-pub struct CounterValues([u64; CELLS as usize]);
-
-impl CounterValues {
-    /// Value of one counter.
-    pub fn value(&self, counter: Counter) -> u64 {
-        self.0[counter as usize]
-    }
-}
 
 /// Whether exchanges of a [`FilterKey`] are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,19 +35,6 @@ pub enum Decision {
     Watch,
     /// Do not look at such sockets until the filter's generation changes.
     Exclude,
-}
-
-/// Run statistics of one loaded program (zero unless `kernel.bpf_stats_enabled` is 1).
-#[derive(Clone, Debug)]
-pub struct ProgramStat {
-    /// Program name.
-    pub name: String,
-    /// Nanoseconds spent in it.
-    pub run_time_ns: u64,
-    /// Times it ran.
-    pub run_count: u64,
-    /// Instructions the verifier processed at load (0 before kernel 5.16).
-    pub verified_insns: u32,
 }
 
 /// A type of the shared contract as aya wants to see it.
@@ -94,9 +59,9 @@ unsafe impl aya::Pod for Plain<TallyValue> {}
 
 /// The loaded programs and maps. Dropping it detaches and frees everything.
 pub struct Session {
-    ebpf: Ebpf,
-    ring: RingBuf<MapData>,
-    counters: SharedArray,
+    pub(crate) ebpf: Ebpf,
+    pub(crate) ring: RingBuf<MapData>,
+    pub(crate) counters: SharedArray,
     switches: SharedArray,
     tally: TallyReader,
     links: Vec<Link>,
@@ -105,7 +70,7 @@ pub struct Session {
     refused: Vec<(Backend, String)>,
     control: Control,
     /// Exchanges that were open when the probe was switched off, by role.
-    switched_off: [u64; 2],
+    pub(crate) switched_off: [u64; 2],
 }
 
 impl Session {
@@ -136,7 +101,11 @@ impl Session {
         Err(LoadError::NoBackend { tried })
     }
 
-    fn try_backend(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Self, String> {
+    pub(crate) fn try_backend(
+        options: &Options,
+        kernel: &Kernel,
+        backend: Backend,
+    ) -> Result<Self, String> {
         if backend == Backend::Kprobe {
             returns::clear_abandoned();
         }
@@ -272,60 +241,6 @@ impl Session {
         Ok(sockets.keys().next().is_some())
     }
 
-    /// Totals of the kernel side's counters.
-    pub fn counters(&self) -> CounterValues {
-        let mut totals = [0; CELLS as usize];
-        // What ends an exchange is read before what begins one, so that none can seem to end unseen.
-        for counter in COUNTERS.iter().rev() {
-            let cell = *counter as usize;
-            let cells = (cell..).step_by(CELLS as usize);
-            totals[cell] = cells
-                .take(cpu_numbers() as usize)
-                .map(|index| self.counters.load(index))
-                .sum();
-        }
-        totals[Counter::SkippedRuns as usize] = self.skipped_runs();
-        totals[Counter::ProbeOffServer as usize] += self.switched_off[usize::from(role::SERVER)];
-        totals[Counter::ProbeOffClient as usize] += self.switched_off[usize::from(role::CLIENT)];
-        CounterValues(totals)
-    }
-
-    /// Exchanges open in the kernel, as (server, client), by walking the connection table.
-    pub fn open(&self) -> Result<(u64, u64), LoadError> {
-        let mut open = [0; 2];
-        tables::walk::<Connections>(&self.ebpf, |entry| {
-            let connection = entry.value;
-            open[usize::from(connection.role & 1)] += u64::from(connection.waiting());
-        })?;
-        Ok((
-            open[usize::from(role::SERVER)],
-            open[usize::from(role::CLIENT)],
-        ))
-    }
-
-    /// Requests that servers have not answered yet, by walking the connection table.
-    pub fn open_requests(&self) -> Result<Vec<OpenRequests>, LoadError> {
-        let mut stored = std::collections::HashMap::new();
-        tables::walk::<Pipelined>(&self.ebpf, |entry| {
-            stored.insert(entry.key, entry.value);
-        })?;
-        let mut open = open::Counts::default();
-        tables::walk::<Connections>(&self.ebpf, |entry| {
-            let Entry { key, value } = entry;
-            open.add(&value, |sequence| {
-                stored.get(&[key, u64::from(sequence)]).copied()
-            });
-        })?;
-        let mut starts = std::collections::HashMap::new();
-        if !open.is_empty() {
-            tables::walk::<Processes>(&self.ebpf, |entry| {
-                let Entry { key, value } = entry;
-                starts.insert(key, value[0]);
-            })?;
-        }
-        Ok(open.finish(|tgid| starts.get(&tgid).copied().unwrap_or(0)))
-    }
-
     /// Writes one filter decision.
     pub fn decide(&self, key: FilterKey, decision: Decision) -> Result<(), LoadError> {
         let value = match decision {
@@ -406,48 +321,6 @@ impl Session {
             let _ended = tables::run(&self.ebpf, tables::SWEEP, arguments)?;
         }
         Ok(())
-    }
-
-    /// Runs that the kernel skipped, of all loaded programs.
-    fn skipped_runs(&self) -> u64 {
-        let programs = self.ebpf.programs();
-        let loaded = programs.filter_map(|(_, program)| program.fd().ok());
-        loaded
-            .filter_map(|fd| kernel_run::skipped(fd.as_fd()).ok())
-            .sum()
-    }
-
-    /// Run statistics of the loaded programs.
-    pub fn program_stats(&self) -> Vec<ProgramStat> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                let info = program.info().ok()?;
-                Some(ProgramStat {
-                    name: name.to_owned(),
-                    run_time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
-                    run_count: info.run_count(),
-                    verified_insns: info.verified_instruction_count().unwrap_or(0),
-                })
-            })
-            .collect()
-    }
-
-    /// Kernel memory of each map, as the kernel accounts for it.
-    pub fn map_memory(&self) -> Vec<MapMemory> {
-        let ring = self.ring.as_raw_fd();
-        let maps = self.ebpf.maps();
-        let others = maps.filter_map(|(name, map)| Some((name, map_fd(map)?.as_raw_fd())));
-        [("RING", ring)]
-            .into_iter()
-            .chain(others)
-            .filter_map(|(name, fd)| footprint::of_map(name, fd))
-            .collect()
-    }
-
-    /// Bytes of kernel memory that the maps lock.
-    pub fn map_bytes(&self) -> u64 {
-        self.map_memory().iter().map(|map| map.bytes).sum()
     }
 
     fn link(&mut self) -> Result<(), String> {
@@ -557,185 +430,6 @@ impl AsFd for Session {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
-}
-
-/// Really tries every back end, detaching again at once; for `check`.
-pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
-    let kernel = Kernel::read(options)?;
-    let reports = Backend::ALL
-        .iter()
-        .map(|backend| {
-            let result = survey_one(options, &kernel, *backend);
-            BackendReport {
-                backend: *backend,
-                result,
-            }
-        })
-        .collect();
-    Ok(reports)
-}
-
-fn survey_one(
-    options: &Options,
-    kernel: &Kernel,
-    backend: Backend,
-) -> Result<Vec<MapMemory>, String> {
-    unsafe_trampoline_of(backend).map_or(Ok(()), Err)?;
-    let memory = Session::try_backend(options, kernel, backend)?.map_memory();
-    preemption_of(backend).map_or(Ok(memory), Err)
-}
-
-/// What is known of the running kernel; large, and dropped once the programs are loaded.
-struct Kernel {
-    btf: Btf,
-    layout: Layout,
-    modern: bool,
-    tracepoints: Tracepoints,
-}
-
-impl Kernel {
-    fn read(options: &Options) -> Result<Self, LoadError> {
-        let path = "/sys/kernel/btf/vmlinux";
-        let bytes = std::fs::read(path).map_err(|error| LoadError::NoBtf(error.to_string()))?;
-        let no_btf = |error: btf::BtfError| LoadError::NoBtf(error.to_string());
-        let names = btf::Names::of(&bytes).map_err(no_btf)?;
-        let types = btf::Btf::parse(&bytes).map_err(no_btf)?;
-        let layout = layout::read(&types, &names, options).map_err(no_btf)?;
-        let modern = layout::is_modern(&types);
-        let events = preemption::of_raw_tracepoints()
-            && returns::has_trace_events()
-            && layout::has_trace_events(&types, &names);
-        let tracepoints = if modern && events {
-            Tracepoints::Events
-        } else {
-            Tracepoints::Raw
-        };
-        drop(types);
-        let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(error.to_string()))?;
-        Ok(Self {
-            btf,
-            layout,
-            modern,
-            tracepoints,
-        })
-    }
-}
-
-/// What speaks against a back end, whether or not it would load and attach.
-fn objection(backend: Backend) -> Option<String> {
-    unsafe_trampoline_of(backend).or_else(|| preemption_of(backend))
-}
-
-/// Why the back end is not even to be tried.
-fn unsafe_trampoline_of(backend: Backend) -> Option<String> {
-    let reason = (backend == Backend::Fexit).then(unsafe_trampoline)?;
-    reason.map(str::to_owned)
-}
-
-/// Why the back end would not be exact.
-fn preemption_of(backend: Backend) -> Option<String> {
-    (backend == Backend::Fexit).then(preemption::of_trampolines)?
-}
-
-fn load_object(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Ebpf, String> {
-    let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
-    let layout = Plain(kernel.layout);
-    let default = if kernel.modern {
-        limits::CONNECTIONS
-    } else {
-        limits::CONNECTIONS_PREALLOCATED
-    };
-    let calls = match backend {
-        Backend::Kprobe => limits::CALLING_TASKS,
-        _ => 1,
-    };
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(&kernel.btf))
-        // A refusal is explained in a line; without it the kernel's first answer would be lost, because a
-        // second try with a log of level 0 is refused as invalid.
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .override_global("LAYOUT", &layout, true)
-        .map_max_entries("RING", options.ring_bytes)
-        .map_max_entries("HEADS", options.head_slots)
-        .map_max_entries("FREE_HEADS", options.head_slots)
-        .map_max_entries("TALLY", options.tally_keys.saturating_add(2))
-        .map_max_entries("COUNTERS", CELLS * cpu_numbers())
-        .map_max_entries("CALLS", calls)
-        .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
-    loader.load(object).map_err(|error| chain(&error))
-}
-
-/// Makes the distributions that take what finds no key of its own.
-fn add_catch_all(ebpf: &mut Ebpf) -> Result<(), String> {
-    let map = ebpf
-        .map_mut("TALLY")
-        .ok_or("map `TALLY` is not in the object")?;
-    let mut tally: HashMap<_, Plain<TallyKey>, Plain<TallyValue>> =
-        HashMap::try_from(map).map_err(|error| chain(&error))?;
-    for role in [role::SERVER, role::CLIENT] {
-        tally
-            .insert(Plain(TallyKey::catch_all(role)), Plain(TallyValue::ZERO), 0)
-            .map_err(|error| chain(&error))?;
-    }
-    Ok(())
-}
-
-/// Maps an array of the programs.
-fn share(ebpf: &Ebpf, name: &str, words: usize) -> Result<SharedArray, String> {
-    let map = ebpf
-        .map(name)
-        .and_then(map_fd)
-        .ok_or_else(|| format!("map `{name}` is not in the object"))?;
-    SharedArray::map(map, words).map_err(|error| format!("mapping of `{name}`: {error}"))
-}
-
-/// One more than the highest number a CPU of this machine can have; 0 if the kernel does not say.
-fn cpu_numbers() -> u32 {
-    static NUMBERS: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
-        let ranges =
-            std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-        let last = ranges.trim().rsplit(['-', ',']).next();
-        last.and_then(|last| last.parse().ok())
-            .map_or(0, |last: u32| last.saturating_add(1))
-    });
-    *NUMBERS
-}
-
-/// Trampolines of kernels without this function crash when programs come and go under load
-/// (fixed by e21aa341785c, "bpf: Fix fexit trampoline", 5.12 and stable kernels).
-fn unsafe_trampoline() -> Option<&'static str> {
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let safe = symbols
-        .lines()
-        .any(|line| line.ends_with(" __bpf_tramp_image_put_rcu"));
-    if safe {
-        None
-    } else {
-        Some("this kernel's trampolines are not safe to detach")
-    }
-}
-
-pub(crate) fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadError {
-    LoadError::Operation {
-        operation,
-        reason: reason.to_string(),
-    }
-}
-
-/// An error with its causes, each once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = inner.source();
-    }
-    text
 }
 
 pub(crate) fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {

@@ -7,8 +7,10 @@ use kerntally_abi::{TallyKey, TallyValue};
 use kerntally_machine::{Connection, Request};
 
 use crate::{
-    LoadError, kernel_run,
-    session::{Plain, map_fd, operation},
+    LoadError,
+    error::operation,
+    kernel_run,
+    session::{Plain, map_fd},
     walk,
 };
 
@@ -75,7 +77,7 @@ pub(crate) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
         let program = named(ebpf, name)?;
         <&mut aya::programs::RawTracePoint>::try_from(program)
             .and_then(aya::programs::RawTracePoint::load)
-            .map_err(|error| format!("load of `{name}`: {}", crate::session::chain(&error)))?;
+            .map_err(|error| format!("load of `{name}`: {}", crate::error::chain(&error)))?;
     }
     for name in [
         Connections::PROGRAM,
@@ -87,7 +89,7 @@ pub(crate) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
         let program = named(ebpf, name)?;
         <&mut aya::programs::Iter>::try_from(program)
             .and_then(|it| it.load("bpf_map_elem", btf))
-            .map_err(|error| format!("load of `{name}`: {}", crate::session::chain(&error)))?;
+            .map_err(|error| format!("load of `{name}`: {}", crate::error::chain(&error)))?;
     }
     Ok(())
 }

@@ -62,9 +62,6 @@ fn length(context: &RawTracePointContext, direction: u8, program: u32) {
 /// The socket has moved `result` bytes, or failed.
 #[inline(always)]
 pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) {
-    if control().is_none() {
-        return;
-    }
     if flags & MSG_PEEK != 0 && direction == direction::INGRESS {
         return;
     }
@@ -73,6 +70,10 @@ pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) 
     let number = unsafe { (*registers).orig_ax };
     let batched = is_batch(number);
     if result <= 0 {
+        // What moved bytes is asked further on.
+        if control().is_none() {
+            return;
+        }
         if batched {
             let _absent = BATCHES.remove(&task());
         }

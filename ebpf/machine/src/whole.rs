@@ -347,14 +347,14 @@ pub fn scan_head<H: Host>(work: &mut Work, host: &H, mut keep: impl FnMut(usize,
         window, whole, end, ..
     } = work;
     let mut index = 0;
+    // The end stays in memory: in a register, the verifier would tell its ways through a round apart by it.
     while index < WORDS && (index as u32) * 8 < *end {
         let word = window.words[index];
         keep(index, word);
         let feeds = first_line_feeds(word);
         if feeds != 0 {
-            let lowest = feeds & feeds.wrapping_neg();
             let at = index as u32 * 8 + lowest_byte(feeds) + 1;
-            if line_begins(window, whole, host, at, *end) || feeds != lowest {
+            if line_begins(window, whole, host, at, *end) || feeds & (feeds - 1) != 0 {
                 return;
             }
         }
@@ -369,7 +369,7 @@ fn line_begins<H: Host>(window: &Window, whole: &mut Whole, host: &H, at: u32, e
         whole.line = at;
     }
     let next = host.word(window, at);
-    if next as u8 == b'\n' || next & 0xffff == 0x0a0d {
+    if next & 0xffff == 0x0a0d || next as u8 == b'\n' {
         let behind = at + 2 - u32::from(next as u8 == b'\n');
         whole.end = if behind > end { 0 } else { behind };
         return true;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     buffer::Buffer,
     maps::{BATCHES, Batch},
-    observe::{Call, control, direction, observe},
+    observe::{Call, control, direction, look, observe, passes_over},
 };
 
 /// Registers of the caller, x86-64 (`arch/x86/include/asm/ptrace.h`).
@@ -82,16 +82,21 @@ pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) 
         }
         return;
     }
-    let buffer = buffer(registers, number, result as u64);
-    observe(
-        program,
-        &Call {
-            socket,
-            direction,
-            len: result as u32,
-            buffer,
-        },
-    );
+    // Most calls are of sockets that nobody looks at; batches are counted all the same.
+    if !batched && passes_over(socket, direction) {
+        return;
+    }
+    let call = Call {
+        socket,
+        direction,
+        len: result as u32,
+        buffer: buffer(registers, number, result as u64),
+    };
+    if batched {
+        observe(program, &call);
+    } else {
+        look(program, &call);
+    }
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use kerntally_abi::{process_event, trace_event as field};
 
 use super::{lifecycle, program, sock_tracepoint, syscall};
-use crate::{observe::direction, process};
+use crate::{kernel, observe::direction, process};
 
 /// The field of the event at `offset`.
 #[inline(always)]
@@ -53,7 +53,9 @@ fn length(context: &TracePointContext, direction: u8, program: u32) {
 pub fn event_sys_exit(context: TracePointContext) -> u32 {
     // SAFETY: both helpers take and give pointers the verifier knows the types of.
     let registers = unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) };
-    syscall::returned(registers as u64, read(&context, field::SYS_EXIT_RET));
+    // Copied as bytes the pointer becomes a number to the verifier, as global functions must have it.
+    let registers = kernel::read(&raw const registers as u64, 0);
+    syscall::returned(registers, read(&context, field::SYS_EXIT_RET));
     0
 }
 

@@ -32,3 +32,26 @@ pub enum LoadError {
         reason: String,
     },
 }
+
+/// An operation on the loaded kernel side that failed.
+pub(crate) fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadError {
+    LoadError::Operation {
+        operation,
+        reason: reason.to_string(),
+    }
+}
+
+/// An error with its causes, each once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -48,6 +48,11 @@ impl Counts {
         }
     }
 
+    /// Whether there is nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything found, with the start of each process.
     pub(crate) fn finish(self, start_of: impl Fn(u32) -> u64) -> Vec<OpenRequests> {
         let each = self.0.into_iter();

@@ -176,9 +176,6 @@ const LIFECYCLE_EVENTS: &[Hook] = &[
     event("event_process_exit", "sched", "sched_process_exit"),
 ];
 
-/// Program that is loaded to be run from user space.
-pub(crate) const SWEEP: &str = "sweep";
-
 /// The link that keeps a hook in place.
 #[derive(Debug)]
 pub(crate) enum Link {

@@ -6,47 +6,27 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, Stack},
+    Ebpf,
+    maps::{HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, Stack},
 };
 use kerntally_abi::{
-    CELLS, COUNTERS, Control, Counter, FilterKey, Layout, TallyKey, TallyValue, decision, limits,
-    resting, role,
+    CELLS, Control, FilterKey, Layout, TallyKey, TallyValue, change, decision, resting, role,
 };
 use kerntally_machine::{Connection, Request};
 
 use crate::{
-    LoadError, btf,
-    footprint::{self, MapMemory},
-    kernel_run, layout, object,
-    open::{self, OpenRequests},
+    LoadError,
+    error::operation,
+    kernel::{Kernel, add_catch_all, cpu_numbers, load_object, share},
     options::{Backend, BackendChoice, Options},
-    preemption,
     programs::{self, Link, Tracepoints},
     record::{self, Record},
     returns,
+    shared::SharedArray,
+    survey::objection,
+    tables::{self, Connections, Entry, Tally, UnixSockets},
     tally::{TallyDelta, TallyReader},
 };
-
-/// What a back end answered when it was really tried.
-#[derive(Clone, Debug)]
-pub struct BackendReport {
-    /// Which.
-    pub backend: Backend,
-    /// What its maps take when every program loaded and attached; otherwise what the kernel answered.
-    pub result: Result<Vec<MapMemory>, String>,
-}
-
-/// Totals of the kernel side's counters, over all CPUs, since load.
-#[derive(Clone, Debug)]
-pub struct CounterValues([u64; CELLS as usize]);
-
-impl CounterValues {
-    /// Value of one counter.
-    pub fn value(&self, counter: Counter) -> u64 {
-        self.0[counter as usize]
-    }
-}
 
 /// Whether exchanges of a [`FilterKey`] are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +35,6 @@ pub enum Decision {
     Watch,
     /// Do not look at such sockets until the filter's generation changes.
     Exclude,
-}
-
-/// Run statistics of one loaded program (zero unless `kernel.bpf_stats_enabled` is 1).
-#[derive(Clone, Debug)]
-pub struct ProgramStat {
-    /// Program name.
-    pub name: String,
-    /// Nanoseconds spent in it.
-    pub run_time_ns: u64,
-    /// Times it ran.
-    pub run_count: u64,
-    /// Instructions the verifier processed at load (0 before kernel 5.16).
-    pub verified_insns: u32,
 }
 
 /// A type of the shared contract as aya wants to see it.
@@ -92,8 +59,10 @@ unsafe impl aya::Pod for Plain<TallyValue> {}
 
 /// The loaded programs and maps. Dropping it detaches and frees everything.
 pub struct Session {
-    ebpf: Ebpf,
-    ring: RingBuf<MapData>,
+    pub(crate) ebpf: Ebpf,
+    pub(crate) ring: RingBuf<MapData>,
+    pub(crate) counters: SharedArray,
+    switches: SharedArray,
     tally: TallyReader,
     links: Vec<Link>,
     backend: Backend,
@@ -101,7 +70,7 @@ pub struct Session {
     refused: Vec<(Backend, String)>,
     control: Control,
     /// Exchanges that were open when the probe was switched off, by role.
-    switched_off: [u64; 2],
+    pub(crate) switched_off: [u64; 2],
 }
 
 impl Session {
@@ -116,7 +85,7 @@ impl Session {
         let mut tried = Vec::new();
         for backend in wanted {
             if options.backend == BackendChoice::Auto
-                && let Some(reason) = kernel.objection(*backend)
+                && let Some(reason) = objection(*backend)
             {
                 tried.push((*backend, reason));
                 continue;
@@ -132,7 +101,11 @@ impl Session {
         Err(LoadError::NoBackend { tried })
     }
 
-    fn try_backend(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Self, String> {
+    pub(crate) fn try_backend(
+        options: &Options,
+        kernel: &Kernel,
+        backend: Backend,
+    ) -> Result<Self, String> {
         if backend == Backend::Kprobe {
             returns::clear_abandoned();
         }
@@ -140,19 +113,20 @@ impl Session {
         for hook in programs::hooks(backend, kernel.tracepoints) {
             hook.load(&mut ebpf, &kernel.btf)?;
         }
-        load_sweep(&mut ebpf)?;
+        tables::load(&mut ebpf, &kernel.btf)?;
         let ring = ebpf
             .take_map("RING")
             .ok_or("map `RING` is not in the object")?;
         let ring = RingBuf::try_from(ring).map_err(|error| error.to_string())?;
-        let tally = ebpf
-            .take_map("TALLY")
-            .ok_or("map `TALLY` is not in the object")?;
-        let tally = TallyReader::new(tally).map_err(|error| chain(&error))?;
+        add_catch_all(&mut ebpf)?;
+        let counters = share(&ebpf, "COUNTERS", CELLS as usize * cpu_numbers() as usize)?;
+        let switches = share(&ebpf, "CONTROL", size_of::<Control>() / size_of::<u64>())?;
         let mut session = Self {
             ebpf,
             ring,
-            tally,
+            counters,
+            switches,
+            tally: TallyReader::default(),
             links: Vec::new(),
             backend,
             tracepoints: kernel.tracepoints,
@@ -185,7 +159,8 @@ impl Session {
         self.control.attachment = self.control.attachment.wrapping_add(1);
         self.control.attached_ns = monotonic_ns();
         self.control.enabled = 1;
-        self.write_control()
+        self.write_control();
+        Ok(())
     }
 
     /// Stops tallying at once, then detaches the hooks. Open exchanges are counted as `probe_was_off`.
@@ -194,7 +169,7 @@ impl Session {
             return Ok(());
         }
         self.control.enabled = 0;
-        self.write_control()?;
+        self.write_control();
         for link in std::mem::take(&mut self.links).into_iter().rev() {
             link.detach(&mut self.ebpf)
                 .map_err(|reason| operation("detach hooks", reason))?;
@@ -221,22 +196,39 @@ impl Session {
 
     /// Hands over what the kernel side tallied itself since the last call, because the ring was full. What a
     /// thread group that has `ended` left behind gives its place back.
-    pub fn tallied(&mut self, ended: impl Fn(u32) -> bool, sink: impl FnMut(TallyDelta)) {
-        self.tally.read(|key| ended(key.tgid), sink);
+    pub fn tallied(
+        &mut self,
+        ended: impl Fn(u32) -> bool,
+        mut sink: impl FnMut(TallyDelta),
+    ) -> Result<(), LoadError> {
+        let mut idle = Vec::new();
+        tables::walk::<Tally>(&self.ebpf, |entry| {
+            let Entry { key, value } = entry;
+            match self.tally.read(key, &value) {
+                Some(delta) => sink(delta),
+                None if key.tgid != 0 && ended(key.tgid) => idle.push(key),
+                None => {}
+            }
+        })?;
+        for key in idle {
+            self.tally.forget(&key);
+            // Gone already is what is wanted.
+            let _gone = tables::change(&self.ebpf, change::FORGET_TALLY, tables::words(key), 0)?;
+        }
+        Ok(())
     }
 
     /// Says whether the next record is to wake whoever waits for [`Session::as_fd`], because no timer drains the ring.
     /// What was put into it before the kernel side knew has to be drained once more.
-    pub fn rest(&mut self, rests: bool) -> Result<(), LoadError> {
+    pub fn rest(&mut self, rests: bool) {
         self.control.resting = match (rests, self.backend.sees_unix_release()) {
             (false, _) => 0,
             (true, true) => resting::RECORDS,
             (true, false) => resting::RECORDS | resting::UNIX,
         };
-        self.write_control()?;
+        self.write_control();
         // Nothing of the ring may be read before this is written.
         fence(Ordering::SeqCst);
-        Ok(())
     }
 
     /// Whether there are sockets whose end only [`Session::sweep`] finds.
@@ -249,77 +241,17 @@ impl Session {
         Ok(sockets.keys().next().is_some())
     }
 
-    /// Totals of the kernel side's counters.
-    pub fn counters(&self) -> Result<CounterValues, LoadError> {
-        let map = self.map("COUNTERS")?;
-        let cells: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(map).map_err(|error| operation("open counters", error))?;
-        let mut totals = [0; CELLS as usize];
-        // What ends an exchange is read before what begins one, so that none can seem to end unseen.
-        for counter in COUNTERS.iter().rev() {
-            let index = *counter as u32;
-            let values = cells
-                .get(&index, 0)
-                .map_err(|error| operation("read counters", error))?;
-            totals[index as usize] = values.iter().sum();
-        }
-        totals[Counter::SkippedRuns as usize] = self.skipped_runs();
-        totals[Counter::ProbeOffServer as usize] += self.switched_off[usize::from(role::SERVER)];
-        totals[Counter::ProbeOffClient as usize] += self.switched_off[usize::from(role::CLIENT)];
-        Ok(CounterValues(totals))
-    }
-
-    /// Exchanges open in the kernel, as (server, client), by walking the connection table.
-    pub fn open(&self) -> Result<(u64, u64), LoadError> {
-        let mut open = [0; 2];
-        let map = self.map("CONNECTIONS")?;
-        let table: HashMap<_, u64, Plain<Connection>> = HashMap::try_from(map)
-            .map_err(|error| operation("open the connection table", error))?;
-        // An entry that goes away under the walk is no error.
-        for (_, Plain(connection)) in table.iter().filter_map(Result::ok) {
-            open[usize::from(connection.role & 1)] += u64::from(connection.waiting());
-        }
-        Ok((
-            open[usize::from(role::SERVER)],
-            open[usize::from(role::CLIENT)],
-        ))
-    }
-
-    /// Requests that servers have not answered yet, by walking the connection table.
-    pub fn open_requests(&self) -> Result<Vec<OpenRequests>, LoadError> {
-        let connections: HashMap<_, u64, Plain<Connection>> =
-            HashMap::try_from(self.map("CONNECTIONS")?)
-                .map_err(|error| operation("open the connection table", error))?;
-        let stored: HashMap<_, [u64; 2], Plain<Request>> =
-            HashMap::try_from(self.map("PIPELINED")?)
-                .map_err(|error| operation("open the stored requests", error))?;
-        let mut open = open::Counts::default();
-        // An entry that goes away under the walk is no error.
-        for (socket, Plain(connection)) in connections.iter().filter_map(Result::ok) {
-            open.add(&connection, |sequence| {
-                let key = [socket, u64::from(sequence)];
-                stored.get(&key, 0).ok().map(|Plain(request)| request)
-            });
-        }
-        let processes: HashMap<_, u32, [u64; 2]> = HashMap::try_from(self.map("PROCESSES")?)
-            .map_err(|error| operation("open the processes", error))?;
-        Ok(open.finish(|tgid| {
-            processes
-                .get(&tgid, 0)
-                .map_or(0, |[start_ns, _exit]| start_ns)
-        }))
-    }
-
     /// Writes one filter decision.
-    pub fn decide(&mut self, key: FilterKey, decision: Decision) -> Result<(), LoadError> {
+    pub fn decide(&self, key: FilterKey, decision: Decision) -> Result<(), LoadError> {
         let value = match decision {
             Decision::Watch => decision::WATCH,
             Decision::Exclude => decision::EXCLUDE,
         };
-        let mut filter = self.filter()?;
-        filter
-            .insert(Plain(key), value, 0)
-            .map_err(|error| operation("write the filter", error))
+        if tables::change(&self.ebpf, change::DECIDE, tables::words(key), value)? {
+            Ok(())
+        } else {
+            Err(operation("write the filter", "there is no room"))
+        }
     }
 
     /// Forgets all decisions about a process that is gone or has replaced its program.
@@ -329,28 +261,31 @@ impl Session {
 
     /// Makes sockets that were met undecided ask about the decisions that have been written since: a new
     /// generation of the filter, with everything in it.
-    pub fn apply_decisions(&mut self) -> Result<(), LoadError> {
+    pub fn apply_decisions(&mut self) {
         self.control.filter_generation = self.control.filter_generation.wrapping_add(1);
-        self.write_control()
+        self.write_control();
     }
 
     /// Starts a new filter generation: every socket is asked about again at its next head, by decisions
     /// that are still to be written.
     pub fn renew_filter(&mut self) -> Result<(), LoadError> {
         self.forget_decisions(|_key| true)?;
-        self.apply_decisions()
+        self.apply_decisions();
+        Ok(())
     }
 
-    fn forget_decisions(&mut self, which: impl Fn(&FilterKey) -> bool) -> Result<(), LoadError> {
-        let mut filter = self.filter()?;
+    fn forget_decisions(&self, which: impl Fn(&FilterKey) -> bool) -> Result<(), LoadError> {
+        let filter: HashMap<_, Plain<FilterKey>, u32> = HashMap::try_from(self.map("FILTER")?)
+            .map_err(|error| operation("open the filter", error))?;
         let keys: Vec<_> = filter
             .keys()
             .filter_map(Result::ok)
             .filter(|key| which(&key.0))
             .collect();
-        for key in keys {
+        for Plain(key) in keys {
+            let words = tables::words(key);
             // Gone already is what is wanted.
-            let _gone = filter.remove(&key);
+            let _gone = tables::change(&self.ebpf, change::FORGET_DECISION, words, 0)?;
         }
         Ok(())
     }
@@ -360,93 +295,32 @@ impl Session {
         if self.control.enabled == 0 || self.backend.sees_unix_release() {
             return Ok(());
         }
-        let sockets: Vec<(u64, u64)> = {
-            let map = self.map("UNIX_SOCKETS")?;
-            let sockets: HashMap<_, u64, u64> =
-                HashMap::try_from(map).map_err(|error| operation("open Unix sockets", error))?;
-            sockets.iter().filter_map(Result::ok).collect()
-        };
-        self.run_sweep(
-            sockets
-                .into_iter()
-                .map(|(socket, inode)| [socket, inode, 0]),
-        )
+        let mut sockets = Vec::new();
+        tables::walk::<UnixSockets>(&self.ebpf, |entry| {
+            sockets.push([entry.key, entry.value, 0]);
+        })?;
+        self.run_sweep(&sockets)
     }
 
     /// Ends exchanges that began before `before_ns` (nanoseconds of `CLOCK_MONOTONIC`) and are still open,
     /// timed to their last byte so far. Walks the whole connection table: call it rarely.
     pub fn cut(&mut self, before_ns: u64) -> Result<(), LoadError> {
-        let old: Vec<u64> = {
-            let map = self.map("CONNECTIONS")?;
-            let table: HashMap<_, u64, Plain<Connection>> = HashMap::try_from(map)
-                .map_err(|error| operation("open the connection table", error))?;
-            let entries = table.iter().filter_map(Result::ok);
-            entries
-                .filter(|(_, Plain(connection))| {
-                    connection
-                        .oldest_ns()
-                        .is_some_and(|start| start < before_ns)
-                })
-                .map(|(socket, _)| socket)
-                .collect()
-        };
-        self.run_sweep(old.into_iter().map(|socket| [socket, 0, 1]))
+        let mut old = Vec::new();
+        tables::walk::<Connections>(&self.ebpf, |entry| {
+            let Entry { key, value } = entry;
+            if value.oldest_ns().is_some_and(|start| start < before_ns) {
+                old.push([key, 0, 1]);
+            }
+        })?;
+        self.run_sweep(&old)
     }
 
     /// Runs the sweep once for each set of arguments.
-    fn run_sweep(&self, runs: impl Iterator<Item = [u64; 3]>) -> Result<(), LoadError> {
-        let Some(aya::programs::Program::RawTracePoint(program)) =
-            self.ebpf.program(programs::SWEEP)
-        else {
-            return Ok(());
-        };
-        let fd = program.fd().map_err(|error| operation("sweep", error))?;
+    fn run_sweep(&self, runs: &[[u64; 3]]) -> Result<(), LoadError> {
         for arguments in runs {
-            kernel_run::run(fd.as_fd(), &arguments).map_err(|error| operation("sweep", error))?;
+            let _ended = tables::run(&self.ebpf, tables::SWEEP, arguments)?;
         }
         Ok(())
-    }
-
-    /// Runs that the kernel skipped, of all loaded programs.
-    fn skipped_runs(&self) -> u64 {
-        let programs = self.ebpf.programs();
-        let loaded = programs.filter_map(|(_, program)| program.fd().ok());
-        loaded
-            .filter_map(|fd| kernel_run::skipped(fd.as_fd()).ok())
-            .sum()
-    }
-
-    /// Run statistics of the loaded programs.
-    pub fn program_stats(&self) -> Vec<ProgramStat> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                let info = program.info().ok()?;
-                Some(ProgramStat {
-                    name: name.to_owned(),
-                    run_time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
-                    run_count: info.run_count(),
-                    verified_insns: info.verified_instruction_count().unwrap_or(0),
-                })
-            })
-            .collect()
-    }
-
-    /// Kernel memory of each map, as the kernel accounts for it.
-    pub fn map_memory(&self) -> Vec<MapMemory> {
-        let ring = std::os::fd::AsRawFd::as_raw_fd(&self.ring);
-        let maps = self.ebpf.maps();
-        let others = maps.filter_map(|(name, map)| Some((name, map_fd(map)?)));
-        [("RING", ring), ("TALLY", self.tally.fd())]
-            .into_iter()
-            .chain(others)
-            .filter_map(|(name, fd)| footprint::of_map(name, fd))
-            .collect()
-    }
-
-    /// Bytes of kernel memory that the maps lock.
-    pub fn map_bytes(&self) -> u64 {
-        self.map_memory().iter().map(|map| map.bytes).sum()
     }
 
     fn link(&mut self) -> Result<(), String> {
@@ -520,24 +394,19 @@ impl Session {
         Ok(())
     }
 
-    fn filter(&mut self) -> Result<HashMap<&mut MapData, Plain<FilterKey>, u32>, LoadError> {
-        let map = self
-            .ebpf
-            .map_mut("FILTER")
-            .ok_or_else(|| operation("open the filter", "not there"))?;
-        HashMap::try_from(map).map_err(|error| operation("open the filter", error))
-    }
-
-    fn write_control(&mut self) -> Result<(), LoadError> {
-        let map = self
-            .ebpf
-            .map_mut("CONTROL")
-            .ok_or_else(|| operation("open control", "not there"))?;
-        let mut control: Array<_, Plain<Control>> =
-            Array::try_from(map).map_err(|error| operation("open control", error))?;
-        control
-            .set(0, Plain(self.control), 0)
-            .map_err(|error| operation("write control", error))
+    /// Who reads the switch that is written last sees the others.
+    fn write_control(&self) {
+        let Control {
+            attached_ns,
+            enabled,
+            attachment,
+            filter_generation,
+            resting,
+        } = self.control;
+        let word = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        self.switches.store(0, attached_ns);
+        self.switches.store(2, word(filter_generation, resting));
+        self.switches.store(1, word(enabled, attachment));
     }
 
     fn map(&self, name: &'static str) -> Result<&aya::maps::Map, LoadError> {
@@ -563,146 +432,7 @@ impl AsFd for Session {
     }
 }
 
-/// Really tries every back end, detaching again at once; for `check`.
-pub fn survey(options: &Options) -> Result<Vec<BackendReport>, LoadError> {
-    let kernel = Kernel::read(options)?;
-    let reports = Backend::ALL
-        .iter()
-        .map(|backend| {
-            let result = match kernel.objection(*backend) {
-                Some(reason) => Err(reason),
-                None => Session::try_backend(options, &kernel, *backend)
-                    .map(|session| session.map_memory()),
-            };
-            BackendReport {
-                backend: *backend,
-                result,
-            }
-        })
-        .collect();
-    Ok(reports)
-}
-
-/// What is known of the running kernel; large, and dropped once the programs are loaded.
-struct Kernel {
-    btf: Btf,
-    layout: Layout,
-    modern: bool,
-    tracepoints: Tracepoints,
-}
-
-impl Kernel {
-    fn read(options: &Options) -> Result<Self, LoadError> {
-        let path = "/sys/kernel/btf/vmlinux";
-        let bytes = std::fs::read(path).map_err(|error| LoadError::NoBtf(error.to_string()))?;
-        let no_btf = |error: btf::BtfError| LoadError::NoBtf(error.to_string());
-        let names = btf::Names::of(&bytes).map_err(no_btf)?;
-        let types = btf::Btf::parse(&bytes).map_err(no_btf)?;
-        let layout = layout::read(&types, &names, options).map_err(no_btf)?;
-        let modern = layout::is_modern(&types);
-        let events = preemption::of_raw_tracepoints()
-            && returns::has_trace_events()
-            && layout::has_trace_events(&types, &names);
-        let tracepoints = if modern && events {
-            Tracepoints::Events
-        } else {
-            Tracepoints::Raw
-        };
-        drop(types);
-        let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(error.to_string()))?;
-        Ok(Self {
-            btf,
-            layout,
-            modern,
-            tracepoints,
-        })
-    }
-
-    /// What speaks against a back end that would load and attach all the same.
-    fn objection(&self, backend: Backend) -> Option<String> {
-        if backend != Backend::Fexit {
-            return None;
-        }
-        unsafe_trampoline()
-            .map(str::to_owned)
-            .or_else(preemption::of_trampolines)
-    }
-}
-
-fn load_object(options: &Options, kernel: &Kernel, backend: Backend) -> Result<Ebpf, String> {
-    let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
-    let layout = Plain(kernel.layout);
-    let default = if kernel.modern {
-        limits::CONNECTIONS
-    } else {
-        limits::CONNECTIONS_PREALLOCATED
-    };
-    let calls = match backend {
-        Backend::Kprobe => limits::CALLING_TASKS,
-        _ => 1,
-    };
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(&kernel.btf))
-        // A refusal is explained in a line; without it the kernel's first answer would be lost, because a
-        // second try with a log of level 0 is refused as invalid.
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .override_global("LAYOUT", &layout, true)
-        .map_max_entries("RING", options.ring_bytes)
-        .map_max_entries("HEADS", options.head_slots)
-        .map_max_entries("FREE_HEADS", options.head_slots)
-        .map_max_entries("TALLY", options.tally_keys.saturating_add(2))
-        .map_max_entries("CALLS", calls)
-        .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
-    loader.load(object).map_err(|error| chain(&error))
-}
-
-fn load_sweep(ebpf: &mut Ebpf) -> Result<(), String> {
-    let program = ebpf
-        .program_mut(programs::SWEEP)
-        .ok_or("program `sweep` is not in the object")?;
-    <&mut aya::programs::RawTracePoint>::try_from(program)
-        .and_then(aya::programs::RawTracePoint::load)
-        .map_err(|error| format!("load of `sweep`: {}", chain(&error)))
-}
-
-/// Trampolines of kernels without this function crash when programs come and go under load
-/// (fixed by e21aa341785c, "bpf: Fix fexit trampoline", 5.12 and stable kernels).
-fn unsafe_trampoline() -> Option<&'static str> {
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let safe = symbols
-        .lines()
-        .any(|line| line.ends_with(" __bpf_tramp_image_put_rcu"));
-    if safe {
-        None
-    } else {
-        Some("this kernel's trampolines are not safe to detach")
-    }
-}
-
-fn operation(operation: &'static str, reason: impl std::fmt::Display) -> LoadError {
-    LoadError::Operation {
-        operation,
-        reason: reason.to_string(),
-    }
-}
-
-/// An error with its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = inner.source();
-    }
-    text
-}
-
-fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
+pub(crate) fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
     use aya::maps::Map;
     let (Map::Array(data)
     | Map::HashMap(data)
@@ -713,7 +443,7 @@ fn map_fd(map: &aya::maps::Map) -> Option<std::os::fd::RawFd> {
     else {
         return None;
     };
-    Some(std::os::fd::AsRawFd::as_raw_fd(&data.fd().as_fd()))
+    Some(data.fd().as_fd())
 }
 
 fn monotonic_ns() -> u64 {

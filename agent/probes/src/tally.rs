@@ -1,14 +1,8 @@
 //! The fallback tally: what the kernel side added up while the ring was full, as differences.
 
-use std::{
-    collections::HashMap,
-    os::fd::{AsFd as _, AsRawFd as _, RawFd},
-};
+use std::collections::HashMap;
 
-use aya::maps::{HashMap as BpfHashMap, IterableMap as _, Map, MapData, MapError};
-use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue, role};
-
-use crate::session::Plain;
+use kerntally_abi::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TallyKey, TallyValue};
 
 /// Exchanges of one kind that were tallied since the last reading.
 #[derive(Clone, Debug)]
@@ -47,51 +41,25 @@ impl TallyDelta {
     }
 }
 
-/// The kernel's map, and what was read of each key so far.
-pub(crate) struct TallyReader {
-    map: BpfHashMap<MapData, Plain<TallyKey>, Plain<TallyValue>>,
-    read: HashMap<TallyKey, TallyValue>,
-}
+/// What was read of each key so far.
+#[derive(Debug, Default)]
+pub(crate) struct TallyReader(HashMap<TallyKey, TallyValue>);
 
 impl TallyReader {
-    /// Takes the map over, and makes the distributions that take what finds no key.
-    pub(crate) fn new(map: Map) -> Result<Self, MapError> {
-        let mut map = BpfHashMap::try_from(map)?;
-        for role in [role::SERVER, role::CLIENT] {
-            map.insert(Plain(TallyKey::catch_all(role)), Plain(TallyValue::ZERO), 0)?;
+    /// What has been added since the key was read last, if anything.
+    pub(crate) fn read(&mut self, key: TallyKey, value: &TallyValue) -> Option<TallyDelta> {
+        let before = self.0.get(&key).copied().unwrap_or(TallyValue::ZERO);
+        let delta = difference(key, value, &before);
+        if delta.count() == 0 {
+            return None;
         }
-        Ok(Self {
-            map,
-            read: HashMap::new(),
-        })
+        self.0.insert(key, *value);
+        Some(delta)
     }
 
-    /// Hands over what has been added since the last call. A key that did not change and whose process has
-    /// `ended` gives its place back.
-    pub(crate) fn read(
-        &mut self,
-        ended: impl Fn(&TallyKey) -> bool,
-        mut sink: impl FnMut(TallyDelta),
-    ) {
-        // An entry that goes away under the walk is no error.
-        let now: Vec<_> = self.map.iter().filter_map(Result::ok).collect();
-        for (Plain(key), Plain(value)) in now {
-            let before = self.read.get(&key).copied().unwrap_or(TallyValue::ZERO);
-            let delta = difference(key, &value, &before);
-            if delta.count() > 0 {
-                self.read.insert(key, value);
-                sink(delta);
-            } else if key.tgid != 0 && ended(&key) {
-                self.read.remove(&key);
-                // Gone already is what is wanted.
-                let _gone = self.map.remove(&Plain(key));
-            }
-        }
-    }
-
-    /// The map's descriptor.
-    pub(crate) fn fd(&self) -> RawFd {
-        self.map.map().fd().as_fd().as_raw_fd()
+    /// The key is given up.
+    pub(crate) fn forget(&mut self, key: &TallyKey) {
+        self.0.remove(key);
     }
 }
 

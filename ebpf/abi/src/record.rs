@@ -180,6 +180,16 @@ pub struct ProcessRecord {
     pub comm: [u8; 16],
 }
 
+/// What the agent can have changed in a table.
+pub mod change {
+    /// Enters a decision: a [`FilterKey`](super::FilterKey) and its [`decision`](super::decision).
+    pub const DECIDE: u64 = 0;
+    /// Takes a decision out.
+    pub const FORGET_DECISION: u64 = 1;
+    /// Takes a [`TallyKey`](crate::TallyKey) out of the fallback tally.
+    pub const FORGET_TALLY: u64 = 2;
+}
+
 /// Key of the filter map: who is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]

@@ -1,6 +1,7 @@
-//! Named counters, one cell per CPU.
+//! Named counters, one cell for each CPU.
 
-use kerntally_abi::Counter;
+use aya_ebpf::helpers::generated;
+use kerntally_abi::{CELLS, Counter};
 
 use crate::maps::COUNTERS;
 
@@ -13,7 +14,9 @@ pub fn add(counter: Counter, by: u64) {
 /// Adds `by` to the counter with this id.
 #[inline(always)]
 pub fn add_at(id: u32, by: u64) {
-    if let Some(cell) = COUNTERS.get_ptr_mut(id) {
+    // SAFETY: the helper has no arguments.
+    let cpu = unsafe { generated::bpf_get_smp_processor_id() };
+    if let Some(cell) = COUNTERS.get_ptr_mut(cpu * CELLS + id) {
         grow(cell, by);
     }
 }

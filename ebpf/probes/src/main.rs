@@ -17,6 +17,7 @@ mod kernel;
 mod maps;
 mod negative;
 mod observe;
+mod on_demand;
 mod process;
 mod tally;
 

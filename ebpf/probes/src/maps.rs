@@ -149,9 +149,9 @@ pub struct Batch {
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Switches, written by the agent: one entry.
+/// Switches, written by the agent, which maps them: one entry.
 #[map]
-pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, aya_ebpf::bindings::BPF_F_MMAPABLE);
 
 /// Sockets that speak HTTP/1, by address.
 #[map]
@@ -211,9 +211,11 @@ pub static BATCHES: LruHashMap<u32, Batch> = LruHashMap::with_max_entries(1024, 
 #[map]
 pub static CALLS: HashMap<u32, Calling> = HashMap::with_max_entries(CALLING_TASKS, ON_DEMAND);
 
-/// Counters, by [`kerntally_abi::Counter`].
+/// Counters: [`CELLS`] for each CPU, by [`kerntally_abi::Counter`]. The agent maps them, and makes room for the
+/// machine's CPUs.
 #[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(CELLS, 0);
+pub static COUNTERS: Array<u64> =
+    Array::with_max_entries(CELLS, aya_ebpf::bindings::BPF_F_MMAPABLE);
 
 /// Programs that need scratch memory; each has its own, because one may interrupt another.
 pub const SCRATCHES: u32 = 12;

@@ -9,12 +9,13 @@ use rustix::system::{RebootCommand, reboot, uname};
 use crate::link;
 
 /// Kind and place of each file system, in order; tracefs and bpffs lie inside sysfs.
-const MOUNTS: [(&str, &str); 8] = [
+const MOUNTS: [(&str, &str); 9] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
     ("devtmpfs", "/dev"),
     ("tmpfs", "/run"),
     ("tmpfs", "/tmp"),
+    ("debugfs", "/sys/kernel/debug"),
     ("tracefs", "/sys/kernel/tracing"),
     ("bpf", "/sys/fs/bpf"),
     ("cgroup2", "/sys/fs/cgroup"),

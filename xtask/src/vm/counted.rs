@@ -84,6 +84,7 @@ fn guest(
         words: &words,
         log: &log,
         limit: LIMIT,
+        label: None,
         counted: true,
     };
     let (console, outcome) = guest.run()?;

@@ -61,7 +61,7 @@ pub(crate) const LINES: [Line; 4] = [
 ];
 
 /// A kernel image that is there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
     pub(crate) line: Line,
     /// As `uname -r` says, without the flavour.

@@ -11,6 +11,8 @@ mod qemu;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -28,6 +30,10 @@ use qemu::Guest;
 
 /// Which guests to run.
 #[derive(Clone, Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Choice {
     /// Kernel lines
     #[arg(long, value_delimiter = ',', value_parser = kernels::parse)]
@@ -50,6 +56,12 @@ pub(crate) struct Choice {
     /// Requests between a real client and server, where Go can build them
     #[arg(long, default_value_t = PAIRS)]
     pairs: u64,
+    /// Guests at a time; each keeps more than one of the machine's processors busy
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// With the back ends that `auto` does not take, only the gate's cases
+    #[arg(long)]
+    brief: bool,
     /// Only cases whose names contain one of these words
     #[arg(last = true)]
     filter: Vec<String>,
@@ -81,9 +93,29 @@ const SUBSET: &[&str] = &[
     "endless-head/tcp4",
     "sigterm-leaves-nothing",
     "open-at-disable-is-named",
+    "server-of-32-bit",
     "go-pairs",
     "verifier-budgets",
 ];
+
+fn subset() -> Vec<String> {
+    SUBSET.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// One guest to run.
+#[derive(Clone, Debug)]
+struct Job {
+    line: Line,
+    backend: String,
+    filter: Vec<String>,
+    pairs: u64,
+}
+
+impl Job {
+    fn name(&self) -> String {
+        format!("guest kernel {}, back end {}", self.line.name, self.backend)
+    }
+}
 
 impl Choice {
     /// Part of the gate: a current kernel, with each of its back ends.
@@ -94,17 +126,22 @@ impl Choice {
             backend: Vec::new(),
             check: false,
             pairs: PAIRS_OF_SUBSET,
-            filter: SUBSET.iter().map(|name| (*name).to_owned()).collect(),
+            filter: subset(),
+            jobs: 1,
+            brief: false,
+            limit: 900,
             ..Self::matrix()
         }
     }
 
-    /// Every kernel with every back end it offers.
+    /// Every kernel with every back end it offers, and with one of them every case.
     pub(crate) fn matrix() -> Self {
         Self {
             kernel: Vec::new(),
             backend: Vec::new(),
-            limit: 900,
+            jobs: 2,
+            brief: true,
+            limit: 2700,
             full: false,
             no_build: false,
             check: true,
@@ -113,18 +150,38 @@ impl Choice {
         }
     }
 
-    fn pairs(&self) -> Vec<(Line, String)> {
+    /// The longest first, so that no processor waits for them at the end.
+    fn jobs(&self) -> Vec<Job> {
         let lines = if self.kernel.is_empty() {
             LINES.to_vec()
         } else {
             self.kernel.clone()
         };
-        let pairs = lines.iter().flat_map(|line| {
-            self.backends(*line)
-                .into_iter()
-                .map(|backend| (*line, backend))
-        });
-        pairs.collect()
+        let mut jobs: Vec<_> = lines
+            .iter()
+            .flat_map(|line| {
+                self.backends(*line)
+                    .into_iter()
+                    .map(|backend| self.job(*line, backend))
+            })
+            .collect();
+        jobs.sort_by_key(|job| !job.filter.is_empty());
+        jobs
+    }
+
+    fn job(&self, line: Line, backend: String) -> Job {
+        let brief = self.brief && line.backends.first() != Some(&backend.as_str());
+        let (filter, pairs) = if brief {
+            (subset(), PAIRS_OF_SUBSET)
+        } else {
+            (self.filter.clone(), self.pairs)
+        };
+        Job {
+            line,
+            backend,
+            filter,
+            pairs,
+        }
     }
 
     fn backends(&self, line: Line) -> Vec<String> {
@@ -193,21 +250,30 @@ pub(crate) fn guests(workspace: &Workspace, choice: &Choice) -> Result<Guests> {
     possible()?;
     let archive = archive(workspace)?;
     let mut guests = Guests::default();
-    let mut kernel: Option<Kernel> = None;
-    for (line, backend) in choice.pairs() {
-        let name = format!("guest kernel {}, back end {backend}", line.name);
-        let step = Step::begin(&name);
-        let known = kernel.take().filter(|kernel| kernel.line == line);
-        let word = match known.map_or_else(|| kernels::fetch(workspace, line), Ok) {
-            Ok(fetched) => {
-                let kernel = kernel.insert(fetched);
-                println!("  kernel {}", kernel.release);
-                let (console, outcome) = guest(workspace, choice, kernel, &backend, &archive)?;
-                guests.add(&name, &console, outcome)
-            }
-            Err(error) => guests.miss(&name, &error),
-        };
-        step.end(word);
+    let jobs = guests.with_kernels(workspace, choice.jobs());
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..choice.jobs.clamp(1, jobs.len().max(1)) {
+            scope.spawn(|| {
+                while let Some((job, kernel)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let step = Step::begin(job.name());
+                    let result = guest(workspace, choice, kernel, job, &archive);
+                    step.end(
+                        result
+                            .as_ref()
+                            .map_or("failed", |(_, outcome)| outcome.name()),
+                    );
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((job.name(), result));
+                }
+            });
+        }
+    });
+    for (name, result) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let (console, outcome) = result?;
+        guests.add(&name, &console, outcome);
     }
     Ok(guests)
 }
@@ -216,19 +282,19 @@ fn guest(
     workspace: &Workspace,
     choice: &Choice,
     kernel: &Kernel,
-    backend: &str,
+    job: &Job,
     archive: &Path,
 ) -> Result<(Console, Outcome)> {
-    let log = workspace
-        .target("guest")
-        .join(format!("{}-{backend}.log", kernel.line.name));
-    let words = words(choice, backend);
+    let label = format!("{}-{}", job.line.name, job.backend);
+    let log = workspace.target("guest").join(format!("{label}.log"));
+    let words = words(choice, job);
     let limit = Duration::from_secs(choice.limit);
     let guest = Guest {
         kernel,
         initramfs: archive,
         words: &words,
         log: &log,
+        label: (choice.jobs > 1).then_some(label.as_str()),
         limit,
         counted: false,
     };
@@ -240,13 +306,13 @@ fn guest(
 }
 
 /// What the guest's init runs. Emulated processors are an order of magnitude slower, hence the tolerance.
-fn words(choice: &Choice, backend: &str) -> Vec<String> {
+fn words(choice: &Choice, job: &Job) -> Vec<String> {
     let fixed = [
         "/bin/kerntally-conversations",
         "--agent",
         "/bin/kerntally",
         "--backend",
-        backend,
+        &job.backend,
     ];
     let slack = ["--tolerance-us", "500000", "--settle", "30"];
     // Loading takes most of a guest's time, and `check` loads each back end once more.
@@ -261,13 +327,8 @@ fn words(choice: &Choice, backend: &str) -> Vec<String> {
         words.push("--quick".to_owned());
     }
     words.push(format!("--pairs=/{PAIRS_PROGRAM}"));
-    words.push(format!("--pair-requests={}", choice.pairs));
-    words.extend(
-        choice
-            .filter
-            .iter()
-            .map(|filter| format!("--filter={filter}")),
-    );
+    words.push(format!("--pair-requests={}", job.pairs));
+    words.extend(job.filter.iter().map(|it| format!("--filter={it}")));
     words
 }
 
@@ -280,14 +341,33 @@ fn report(console: &Console, log: &Path, limit: Duration) {
 
 impl Guests {
     /// A kernel that cannot be had was not tested, which says nothing about it.
-    fn miss(&mut self, name: &str, error: &anyhow::Error) -> &'static str {
-        println!("  {error:#}");
+    fn miss(&mut self, name: &str, error: &anyhow::Error) {
+        println!("  {name}: {error:#}");
         self.tally.skipped += 1;
         self.missing.push(format!("{name}: {error:#}"));
-        "not run"
     }
 
-    fn add(&mut self, name: &str, console: &Console, outcome: Outcome) -> &'static str {
+    /// The jobs whose kernels can be had.
+    fn with_kernels(&mut self, workspace: &Workspace, jobs: Vec<Job>) -> Vec<(Job, Kernel)> {
+        let mut known: Vec<Kernel> = Vec::new();
+        let mut found = Vec::new();
+        for job in jobs {
+            let had = known.iter().find(|kernel| kernel.line == job.line).cloned();
+            match had.map_or_else(|| kernels::fetch(workspace, job.line), Ok) {
+                Ok(kernel) => {
+                    if !known.contains(&kernel) {
+                        println!("  kernel {}", kernel.release);
+                        known.push(kernel.clone());
+                    }
+                    found.push((job, kernel));
+                }
+                Err(error) => self.miss(&job.name(), &error),
+            }
+        }
+        found
+    }
+
+    fn add(&mut self, name: &str, console: &Console, outcome: Outcome) {
         let count = |result| {
             console
                 .cases()
@@ -309,7 +389,6 @@ impl Guests {
             self.tally.failed += 1;
             self.failures.push(format!("{name}: {}", outcome.name()));
         }
-        outcome.name()
     }
 }
 
@@ -375,10 +454,14 @@ mod tests {
 
     #[test]
     fn the_matrix_has_each_back_end_that_a_kernel_offers() {
-        let pairs = Choice::matrix().pairs();
-        let names: Vec<_> = pairs
+        let jobs = Choice {
+            brief: false,
+            ..Choice::matrix()
+        }
+        .jobs();
+        let names: Vec<_> = jobs
             .iter()
-            .map(|(line, backend)| (line.name, backend.as_str()))
+            .map(|job| (job.line.name, job.backend.as_str()))
             .collect();
         assert_eq!(
             names,
@@ -398,7 +481,27 @@ mod tests {
                 ("newest", "syscall"),
             ]
         );
-        assert_eq!(Choice::subset().pairs().len(), 4);
+        assert_eq!(Choice::subset().jobs().len(), 4);
+    }
+
+    #[test]
+    fn each_kernel_of_the_matrix_has_every_case_once_and_first() {
+        let jobs = Choice::matrix().jobs();
+        let whole: Vec<_> = jobs
+            .iter()
+            .take_while(|job| job.filter.is_empty())
+            .map(|job| (job.line.name, job.backend.as_str()))
+            .collect();
+        assert_eq!(
+            whole,
+            [
+                ("5.10", "fexit"),
+                ("6.1", "fexit"),
+                ("6.12", "fexit"),
+                ("newest", "sock-tracepoint")
+            ]
+        );
+        assert!(jobs[4..].iter().all(|job| job.filter == subset()));
     }
 
     #[test]
@@ -413,7 +516,7 @@ mod tests {
             console.line(line);
         }
         let mut guests = Guests::default();
-        assert_eq!(guests.add("g", &console, console.outcome(false)), "crashed");
+        guests.add("g", &console, console.outcome(false));
         assert_eq!((guests.tally.passed, guests.tally.failed), (1, 1));
         assert_eq!(guests.failures, ["g: crashed"]);
     }

@@ -23,6 +23,8 @@ pub(crate) struct Guest<'run> {
     /// Words for the guest's init, after `--` on the kernel's command line.
     pub(crate) words: &'run [String],
     pub(crate) log: &'run Path,
+    /// Said with each line where guests run side by side.
+    pub(crate) label: Option<&'run str>,
     pub(crate) limit: Duration,
     /// One processor on which every instruction takes one nanosecond of the guest's time.
     pub(crate) counted: bool,
@@ -148,7 +150,9 @@ impl Guest<'_> {
                         .any(|mark| line.starts_with(mark))
                     {
                         let at = started.elapsed().as_secs_f64();
-                        println!("  {at:6.1} s  {}", shortened(line.trim_end()));
+                        let label = self.label.map(|label| format!("{label}: "));
+                        let label = label.unwrap_or_default();
+                        println!("  {at:6.1} s  {label}{}", shortened(line.trim_end()));
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return Ok((console, true)),

@@ -82,7 +82,7 @@ impl Hooks {
 
     /// The last detaching: what it finds open was in flight.
     pub(crate) fn stop(&mut self) -> Result<(), LoadError> {
-        let counters = self.session.counters()?;
+        let counters = self.session.counters();
         self.off_before_stop = Some(
             [Counter::ProbeOffServer, Counter::ProbeOffClient]
                 .map(|counter| counters.value(counter)),
@@ -124,13 +124,9 @@ impl Hooks {
         count
     }
 
-    /// Says whether the next record is to wake the loop; false if that could not be said.
-    pub(crate) fn rest(&mut self, rests: bool) -> bool {
-        let said = self.session.rest(rests);
-        if let Err(error) = &said {
-            tracing::debug!(%error, "the kernel side cannot be told who rests");
-        }
-        said.is_ok()
+    /// Says whether the next record is to wake the loop.
+    pub(crate) fn rest(&mut self, rests: bool) {
+        self.session.rest(rests);
     }
 
     /// Whether only a sweep may find the end of what is open.
@@ -142,8 +138,12 @@ impl Hooks {
     pub(crate) fn fold(&mut self, pipeline: &mut Pipeline, proc: &Path, now: Time) {
         // A number that was given to another process meanwhile only keeps its place for longer.
         let ended = |tgid: u32| !proc.join(tgid.to_string()).exists();
-        self.session
+        let read = self
+            .session
             .tallied(ended, |delta| fold(pipeline, &delta, now));
+        if let Err(error) = read {
+            tracing::warn!(%error, "what the kernel side tallied cannot be read");
+        }
     }
 
     /// Tells the pipeline which requests are open. Walks the connection table.
@@ -197,7 +197,7 @@ impl Hooks {
         pipeline: &Pipeline,
         with_open: bool,
     ) -> Result<Accounts, LoadError> {
-        let counters = self.session.counters()?;
+        let counters = self.session.counters();
         let open_kernel = if with_open {
             Some(self.session.open()?)
         } else {
@@ -228,10 +228,8 @@ impl Hooks {
             }
         }
         // Their sockets were met before there was a decision, and would not ask again.
-        if !orders.exclude.is_empty()
-            && let Err(error) = self.session.apply_decisions()
-        {
-            tracing::debug!(%error, "cannot renew the filter");
+        if !orders.exclude.is_empty() {
+            self.session.apply_decisions();
         }
     }
 }

@@ -82,10 +82,7 @@ impl Agent {
     }
 
     fn rest(&mut self) {
-        self.pace = Pace::Awake(DRAIN_IDLE);
-        if !self.hooks.rest(true) {
-            return;
-        }
+        self.hooks.rest(true);
         self.pace = Pace::Resting;
         // What came before the kernel side knew has woken nobody, and neither has what was begun.
         if self.drain() > 0 {

@@ -167,7 +167,12 @@ pub fn sweep(context: RawTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: the pointer is to a live element of the map.
-    let exit_ns = process::exit_of(unsafe { (*connection).filter_tgid });
+    let (known, tgid) = unsafe { ((*connection).inode, (*connection).filter_tgid) };
+    // The address has been given to another socket, and met again, since the agent was told of this one.
+    if known != inode as u32 {
+        return 0;
+    }
+    let exit_ns = process::exit_of(tgid);
     let (reason, end) = if exit_ns == 0 {
         (EndReason::LocalClose, kernel::now())
     } else {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
-use super::budgets;
 use super::cases::{self, Case, SECRETS};
 use super::driver::RunOptions;
 use super::running::Running;
 use super::stream::Transport;
+use super::{budgets, compat};
 use crate::agent::Agent;
 use crate::kernel_objects::{KernelObjects, pinned};
 use crate::truth::Tally;
@@ -51,6 +51,10 @@ pub(super) const ALL: &[Check] = &[
     Check {
         name: "verifier-budgets",
         run: verifier_budgets,
+    },
+    Check {
+        name: "server-of-32-bit",
+        run: compat::server,
     },
     Check {
         name: "cycles-under-load",

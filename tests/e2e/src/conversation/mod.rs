@@ -6,6 +6,7 @@
 mod budgets;
 mod cases;
 mod checks;
+mod compat;
 mod driver;
 mod judge;
 mod peer;

@@ -1,0 +1,123 @@
+//! What is known of the running kernel, and the object as it is loaded into it.
+
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel, maps::HashMap};
+use kerntally_abi::{CELLS, Layout, TallyKey, TallyValue, limits, role};
+
+use crate::{
+    LoadError, btf,
+    error::chain,
+    layout, object,
+    options::{Backend, Options},
+    preemption,
+    programs::Tracepoints,
+    returns,
+    session::{Plain, map_fd},
+    shared::SharedArray,
+};
+
+/// What is known of the running kernel; large, and dropped once the programs are loaded.
+pub(crate) struct Kernel {
+    pub(crate) btf: Btf,
+    layout: Layout,
+    modern: bool,
+    pub(crate) tracepoints: Tracepoints,
+}
+
+impl Kernel {
+    /// Reads the kernel's own types.
+    pub(crate) fn read(options: &Options) -> Result<Self, LoadError> {
+        let path = "/sys/kernel/btf/vmlinux";
+        let bytes = std::fs::read(path).map_err(|error| LoadError::NoBtf(error.to_string()))?;
+        let no_btf = |error: btf::BtfError| LoadError::NoBtf(error.to_string());
+        let names = btf::Names::of(&bytes).map_err(no_btf)?;
+        let types = btf::Btf::parse(&bytes).map_err(no_btf)?;
+        let layout = layout::read(&types, &names, options).map_err(no_btf)?;
+        let modern = layout::is_modern(&types);
+        let events = preemption::of_raw_tracepoints()
+            && returns::has_trace_events()
+            && layout::has_trace_events(&types, &names);
+        let tracepoints = if modern && events {
+            Tracepoints::Events
+        } else {
+            Tracepoints::Raw
+        };
+        drop(types);
+        let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(error.to_string()))?;
+        Ok(Self {
+            btf,
+            layout,
+            modern,
+            tracepoints,
+        })
+    }
+}
+
+/// Opens the object for this kernel, with maps of the size that is asked for.
+pub(crate) fn load_object(
+    options: &Options,
+    kernel: &Kernel,
+    backend: Backend,
+) -> Result<Ebpf, String> {
+    let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
+    let layout = Plain(kernel.layout);
+    let default = if kernel.modern {
+        limits::CONNECTIONS
+    } else {
+        limits::CONNECTIONS_PREALLOCATED
+    };
+    let calls = match backend {
+        Backend::Kprobe => limits::CALLING_TASKS,
+        _ => 1,
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&kernel.btf))
+        // A refusal is explained in a line; without it the kernel's first answer would be lost, because a
+        // second try with a log of level 0 is refused as invalid.
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .override_global("LAYOUT", &layout, true)
+        .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("HEADS", options.head_slots)
+        .map_max_entries("FREE_HEADS", options.head_slots)
+        .map_max_entries("TALLY", options.tally_keys.saturating_add(2))
+        .map_max_entries("COUNTERS", CELLS * cpu_numbers())
+        .map_max_entries("CALLS", calls)
+        .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
+    loader.load(object).map_err(|error| chain(&error))
+}
+
+/// Makes the distributions that take what finds no key of its own.
+pub(crate) fn add_catch_all(ebpf: &mut Ebpf) -> Result<(), String> {
+    let map = ebpf
+        .map_mut("TALLY")
+        .ok_or("map `TALLY` is not in the object")?;
+    let mut tally: HashMap<_, Plain<TallyKey>, Plain<TallyValue>> =
+        HashMap::try_from(map).map_err(|error| chain(&error))?;
+    for role in [role::SERVER, role::CLIENT] {
+        tally
+            .insert(Plain(TallyKey::catch_all(role)), Plain(TallyValue::ZERO), 0)
+            .map_err(|error| chain(&error))?;
+    }
+    Ok(())
+}
+
+/// Maps an array of the programs.
+pub(crate) fn share(ebpf: &Ebpf, name: &str, words: usize) -> Result<SharedArray, String> {
+    let map = ebpf
+        .map(name)
+        .and_then(map_fd)
+        .ok_or_else(|| format!("map `{name}` is not in the object"))?;
+    SharedArray::map(map, words).map_err(|error| format!("mapping of `{name}`: {error}"))
+}
+
+/// One more than the highest number a CPU of this machine can have; 0 if the kernel does not say.
+pub(crate) fn cpu_numbers() -> u32 {
+    static NUMBERS: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
+        let ranges =
+            std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        let last = ranges.trim().rsplit(['-', ',']).next();
+        last.and_then(|last| last.parse().ok())
+            .map_or(0, |last: u32| last.saturating_add(1))
+    });
+    *NUMBERS
+}

@@ -171,6 +171,8 @@ pub struct Connection {
     pub previous_end_ns: u64,
     /// Start of the process that the filter was last asked about, nanoseconds of `CLOCK_BOOTTIME`.
     pub process_start_ns: u64,
+    /// IPv4 addresses and ports of both ends, as the kernel keeps them; zeroes on Unix sockets.
+    pub ends: [u64; 2],
     /// Inode number of the socket, its identity together with its address.
     pub inode: u32,
     /// Bytes that had been sent, by the socket's own count, when an early response was received.
@@ -209,7 +211,7 @@ pub struct Connection {
 
 const _: () = assert!(size_of::<Direction>() == 40);
 const _: () = assert!(size_of::<Request>() == 40);
-const _: () = assert!(size_of::<Connection>() == 224);
+const _: () = assert!(size_of::<Connection>() == 240);
 
 impl Direction {
     /// A direction before its first message.
@@ -279,6 +281,7 @@ impl Connection {
         peer_closed_ns: 0,
         previous_end_ns: 0,
         process_start_ns: 0,
+        ends: [0; 2],
         inode: 0,
         early_position: 0,
         arrived: 0,

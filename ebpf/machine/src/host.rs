@@ -2,7 +2,7 @@
 
 use kerntally_abi::Counter;
 
-use crate::{Connection, ROUNDS, Request, Window, Work, close_step, scan_round};
+use crate::{Connection, NO_SLOT, Request, Window, Work, close_step, scan_head};
 
 /// How an exchange ended, for [`Host::emit`]. It lies in memory between steps.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +57,25 @@ pub trait Host: Sized {
     /// `value & mask`, where the verifier has to see it; `mask` is one less than a power of two.
     fn masked(&self, value: u32, mask: u32) -> u32;
 
-    /// Takes rounds over a head until one says that it was the last, at most [`ROUNDS`].
+    /// The eight bytes from `position`, the first lowest.
     #[inline(always)]
-    fn scan(&mut self, work: &mut Work) {
-        let mut taken = 0;
-        while taken < ROUNDS && scan_round(work) {
-            taken += 1;
+    fn word(&self, window: &Window, position: u32) -> u64 {
+        window.word(position)
+    }
+
+    /// The byte at `position`.
+    #[inline(always)]
+    fn byte(&self, window: &Window, position: u32) -> u8 {
+        window.byte(position)
+    }
+
+    /// Does [`scan_head`], and keeps the head in `slot`, if that is one.
+    #[inline(always)]
+    fn scan(&mut self, work: &mut Work, slot: u16) {
+        scan_head(work, self, |_, _| {});
+        if slot != NO_SLOT {
+            let end = work.whole.end;
+            self.keep(slot, 0, &mut work.window, 0, end);
         }
     }
 

@@ -36,5 +36,5 @@ pub use finish::{Close, close_step, finish_all};
 pub use host::{Ended, Host};
 pub use sniff::{Sniffed, sniff};
 pub use step::{Event, MAX_STEPS, MAX_STEPS_LOOPED, Work, on_data, step};
-pub use whole::{ROUNDS, Whole, scan_round};
+pub use whole::{Whole, scan_head};
 pub use window::{WINDOW_BYTES, Window};

@@ -12,18 +12,22 @@ use crate::{
     },
     request_flag,
     step::{self, todo},
-    window::{low_bytes, lower},
+    window::{first_line_feeds, low_bytes, lower, lowest_byte},
 };
 
-/// Rounds of one pass over a head: a window of 960 bytes has 30 groups of four words, and heads of that
-/// length rarely more lines than this leaves. What needs more goes through the steps.
-pub const ROUNDS: u32 = 96;
+/// Words of the window that one pass looks at: as many as are ever read into it.
+const WORDS: usize = step::HEAD_READ as usize / 8;
 /// Digits of a `Content-Length` that are read here.
 const DIGITS: u32 = 12;
 /// Length of `Content-Length:`.
 const LENGTH_NAME: u32 = 15;
 /// The end of the last line and an empty one, the first byte lowest.
 const HEAD_END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
+/// What stands before the minor version in a request line.
+const VERSION: u64 = u64::from_le_bytes(*b" HTTP/1.");
+/// `Content-Length` in two words, as [`lower`] makes it, with the line feed before it left as it is.
+const LINE_CONTENT: u64 = u64::from_le_bytes(*b"\ncontent");
+const DASH_LENGTH: u64 = u64::from_le_bytes(*b"-length:");
 
 /// What one pass over a head found. It lies in memory, where the verifier forgets how it came about.
 ///
@@ -33,7 +37,7 @@ const HEAD_END: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 pub struct Whole {
     /// Body length.
     pub length: u64,
-    /// Next byte to look at; then where the value of `Content-Length` ended.
+    /// Where the value of `Content-Length` ended.
     pub at: u32,
     /// Length of the request line, or status line, with its line feed; 0 before it was found.
     pub line: u32,
@@ -143,25 +147,20 @@ fn pass_body(connection: &mut Connection, side: usize, work: &mut Work) {
 /// A request head; false if it is not one of the ordinary.
 #[inline(always)]
 fn request<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
-    let first = work.window.word(0);
+    let first = work.window.words[0];
     let method_len = method_len(first);
     if method_len == 0 {
         return false;
     }
-    read_head(work, host);
-    if work.whole.plain == 0 || work.whole.line < 15 {
+    // Taken first, so that the pass over the head keeps it too.
+    let slot = host.take_slot();
+    read_head(work, host, slot);
+    let Some(minor) = minor_version(work, host) else {
+        if slot != NO_SLOT {
+            host.return_slot(slot);
+        }
         return false;
-    }
-    let line = work.whole.line - 1;
-    let version = work.window.word(line - 9);
-    let minor = (version >> 56) as u8;
-    if version & HTTP_1_MASK != HTTP_1
-        || !minor.is_ascii_digit()
-        || work.window.byte(line - 1) != b'\r'
-        || work.window.byte(line - 10) != b' '
-    {
-        return false;
-    }
+    };
     let end = work.whole.end;
     let direction = &mut connection.directions[REQUEST];
     direction.time_ns = work.now_ns;
@@ -169,23 +168,34 @@ fn request<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
     let method = Method::of(reversed(first, method_len), method_len as u8);
     direction.method = host.masked(u32::from(method as u8), 15) as u8;
     direction.bits = direction.bits & bits::POSITIONED | bits::RECOGNISED | work.whole.bits;
-    direction.status = u16::from(minor - b'0');
+    direction.status = u16::from(minor);
     direction.head_len = end as u16;
     direction.remaining = work.whole.length;
     direction.phase = body_phase(direction, Phase::Start);
+    direction.slot = slot;
     work.position = end;
     work.unkept = end;
     host.barrier();
-    let slot = host.take_slot();
     if slot == NO_SLOT {
         host.count(kerntally_abi::Counter::HeadNotKept, 1);
-    } else {
-        host.keep(slot, 0, &mut work.window, 0, end);
     }
-    connection.directions[REQUEST].slot = slot;
     host.barrier();
     finish::push(connection, work, host);
     true
+}
+
+/// The minor version at the end of a plain head's request line, if it has one.
+#[inline(always)]
+fn minor_version<H: Host>(work: &Work, host: &H) -> Option<u8> {
+    if work.whole.plain == 0 || work.whole.line < 15 {
+        return None;
+    }
+    let line = work.whole.line;
+    let end = host.word(&work.window, line - 3);
+    let minor = (end as u8).wrapping_sub(b'0');
+    let ordinary =
+        host.word(&work.window, line - 11) == VERSION && minor <= 9 && (end >> 8) as u8 == b'\r';
+    ordinary.then_some(minor)
 }
 
 /// A final response's head that answers an embedded request; false if it is not one of the ordinary.
@@ -196,8 +206,8 @@ fn response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H)
         return false;
     }
     let method = cell.method;
-    let version = work.window.word(0);
-    let code = work.window.word(8);
+    let version = work.window.words[0];
+    let code = work.window.words[1];
     let hundreds = ((code >> 8) as u8).wrapping_sub(b'0');
     let tens = ((code >> 16) as u8).wrapping_sub(b'0');
     let units = ((code >> 24) as u8).wrapping_sub(b'0');
@@ -213,7 +223,7 @@ fn response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H)
     }
     let status = u16::from(hundreds) * 100 + u16::from(tens) * 10 + u16::from(units);
     if !like_the_last(connection, work, host) {
-        read_head(work, host);
+        read_head(work, host, NO_SLOT);
         if work.whole.plain == 0 {
             return false;
         }
@@ -246,15 +256,14 @@ fn like_the_last<H: Host>(connection: &Connection, work: &mut Work, host: &H) ->
         return false;
     }
     let name = at - LENGTH_NAME;
-    let there = work.window.byte(name - 1) == b'\n'
-        && lower(work.window.word(name)) == CONTENT
-        && lower(work.window.word(name + 8)) & low_bytes(7) == LENGTH;
-    if !there {
+    // All but the first byte, the line feed, in lower case.
+    let begins = host.word(&work.window, name - 1) | lower(0) << 8;
+    if begins != LINE_CONTENT || lower(host.word(&work.window, name + 7)) != DASH_LENGTH {
         return false;
     }
     work.whole.length_at = at;
     work.whole.plain = 0;
-    length(&work.window, &mut work.whole);
+    length(&work.window, &mut work.whole, host);
     host.barrier();
     let end = work.whole.at + u32::from(connection.length_rest);
     if work.whole.plain == 0 || end > work.end || end < 4 {
@@ -262,7 +271,7 @@ fn like_the_last<H: Host>(connection: &Connection, work: &mut Work, host: &H) ->
     }
     let body = u64::from(work.len.wrapping_sub(end));
     work.whole.end = end;
-    work.window.word(end - 4) as u32 == HEAD_END && (body == 0 || body == work.whole.length)
+    host.word(&work.window, end - 4) as u32 == HEAD_END && (body == 0 || body == work.whole.length)
 }
 
 /// Remembers where `Content-Length` stands, for [`like_the_last`].
@@ -304,13 +313,12 @@ fn reversed(first: u64, len: u32) -> u64 {
     first.swap_bytes() >> (64 - len * 8)
 }
 
-/// Looks for the end of the head in the window, and for what frames its body; see [`Whole`].
+/// Looks for the end of the head in the window, and for what frames its body; see [`Whole`]. On the way the head
+/// is kept in `slot`, if that is one.
 #[inline(always)]
-fn read_head<H: Host>(work: &mut Work, host: &mut H) {
+fn read_head<H: Host>(work: &mut Work, host: &mut H, slot: u16) {
     let whole = &mut work.whole;
     whole.plain = 0;
-    host.barrier();
-    whole.at = 0;
     host.barrier();
     whole.line = 0;
     host.barrier();
@@ -322,66 +330,67 @@ fn read_head<H: Host>(work: &mut Work, host: &mut H) {
     host.barrier();
     whole.end = 0;
     host.barrier();
-    host.scan(work);
+    host.scan(work, slot);
     host.barrier();
     if work.whole.end != 0 {
-        framing(&work.window, &mut work.whole);
+        framing(&work.window, &mut work.whole, host);
     }
     host.barrier();
 }
 
-/// One round over a head: to the next line feed, or past four words that hold none; false when there is
-/// nothing more to do.
+/// Looks at the words of the window up to the end of the head; `keep` gets each of them, and its index.
+///
+/// A word with two line ends is out of the ordinary, and so is what may be taken for one: then no end is found.
 #[inline(always)]
-pub fn scan_round(work: &mut Work) -> bool {
+pub fn scan_head<H: Host>(work: &mut Work, host: &H, mut keep: impl FnMut(usize, u64)) {
     let Work {
         window, whole, end, ..
     } = work;
-    let at = whole.at;
-    if at >= *end {
-        return false;
-    }
-    let feed = match window.line_feed(at) {
-        Ok(feed) => feed,
-        Err(next) => {
-            whole.at = next;
-            return true;
+    let mut index = 0;
+    // The end stays in memory: in a register, the verifier would tell its ways through a round apart by it.
+    while index < WORDS && (index as u32) * 8 < *end {
+        let word = window.words[index];
+        keep(index, word);
+        let feeds = first_line_feeds(word);
+        if feeds != 0 {
+            let at = index as u32 * 8 + lowest_byte(feeds) + 1;
+            if line_begins(window, whole, host, at, *end) || feeds & (feeds - 1) != 0 {
+                return;
+            }
         }
-    };
-    let at = feed + 1;
-    whole.at = at;
+        index += 1;
+    }
+}
+
+/// A line of a head begins; true if it is the empty one at its end.
+#[inline(always)]
+fn line_begins<H: Host>(window: &Window, whole: &mut Whole, host: &H, at: u32, end: u32) -> bool {
     if whole.line == 0 {
         whole.line = at;
     }
-    let next = window.word(at);
-    if next as u8 == b'\n' || next & 0xffff == 0x0a0d {
+    let next = host.word(window, at);
+    if next & 0xffff == 0x0a0d || next as u8 == b'\n' {
         let behind = at + 2 - u32::from(next as u8 == b'\n');
-        whole.end = if behind > *end { 0 } else { behind };
-        return false;
+        whole.end = if behind > end { 0 } else { behind };
+        return true;
     }
-    note_field(window, whole, at, next);
-    true
-}
-
-/// Notes a field that frames the body.
-#[inline(always)]
-fn note_field(window: &Window, whole: &mut Whole, at: u32, next: u64) {
     let name = lower(next);
     if name == CONTENT {
-        if lower(window.word(at + 8)) & low_bytes(7) == LENGTH {
+        if lower(host.word(window, at + 8)) & low_bytes(7) == LENGTH {
             whole.length_at = at + 15;
             whole.framed += 1;
         }
-    } else if name == TRANSFER && lower(window.word(at + 8)) == ENCODING {
+    } else if name == TRANSFER && lower(host.word(window, at + 8)) == ENCODING {
         whole.coding_at = at + 16;
         whole.framed += 1;
     }
+    false
 }
 
 /// Reads the value of the field that frames the body; `plain` is left 0 if it is out of the ordinary, or
 /// there are two.
 #[inline(always)]
-fn framing(window: &Window, found: &mut Whole) {
+fn framing<H: Host>(window: &Window, found: &mut Whole, host: &H) {
     found.length = 0;
     found.bits = 0;
     if found.framed == 0 {
@@ -389,7 +398,7 @@ fn framing(window: &Window, found: &mut Whole) {
     } else if found.framed == 1 && found.coding_at != 0 {
         coding(window, found);
     } else if found.framed == 1 {
-        length(window, found);
+        length(window, found, host);
     }
 }
 
@@ -407,23 +416,29 @@ fn coding(window: &Window, found: &mut Whole) {
 }
 
 #[inline(always)]
-fn length(window: &Window, found: &mut Whole) {
-    if window.byte(found.length_at) != b' ' {
+fn length<H: Host>(window: &Window, found: &mut Whole, host: &H) {
+    let mut at = found.length_at;
+    if host.byte(window, at) != b' ' {
         return;
     }
-    let mut at = found.length_at + 1;
+    at += 1;
+    let mut word = host.word(window, at);
     let mut value = 0u64;
     let mut digits = 0;
     while digits < DIGITS {
-        let byte = window.byte(at);
+        if digits == 8 {
+            word = host.word(window, at);
+        }
+        let byte = word as u8;
         if !byte.is_ascii_digit() {
             break;
         }
         value = value * 10 + u64::from(byte - b'0');
+        word >>= 8;
         at += 1;
         digits += 1;
     }
-    if digits == 0 || window.byte(at) != b'\r' {
+    if digits == 0 || word as u8 != b'\r' {
         return;
     }
     found.at = at;

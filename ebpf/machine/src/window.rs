@@ -86,9 +86,16 @@ fn line_feeds(word: u64) -> u64 {
     !(((mixed & !HIGHS) + !HIGHS) | mixed | !HIGHS)
 }
 
+/// High bit of the first byte that is a line feed; above it also of some that are none.
+#[inline(always)]
+pub(crate) fn first_line_feeds(word: u64) -> u64 {
+    let mixed = word ^ LINE_FEEDS;
+    mixed.wrapping_sub(ONES) & !mixed & HIGHS
+}
+
 /// Index of the lowest byte whose high bit is set; BPF has no count-trailing-zeros instruction.
 #[inline(always)]
-fn lowest_byte(hits: u64) -> u32 {
+pub(crate) fn lowest_byte(hits: u64) -> u32 {
     let lowest = (hits & hits.wrapping_neg()) >> 7;
     let below = (lowest - 1) & ONES;
     (below.wrapping_mul(ONES) >> 56) as u32 & 7
@@ -139,6 +146,14 @@ mod tests {
                 }
             };
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn finds_the_first_line_feed_of_a_word(bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\x0b'), any::<u8>()], 8)) {
+            let word = u64::from_le_bytes(bytes[..].try_into().unwrap());
+            let expected = bytes.iter().position(|byte| *byte == b'\n').map(|at| at as u32);
+            let feeds = first_line_feeds(word);
+            prop_assert_eq!((feeds != 0).then(|| lowest_byte(feeds)), expected);
         }
 
         #[test]

@@ -7,23 +7,25 @@ use crate::kernel;
 /// Where the bytes of one call lie in user memory.
 ///
 /// Pieces are walked one a read, so that the machine's flat loop bounds the walk too.
+///
+/// Fields that are zeroed together do not lie side by side: the compiler would join the stores to a call.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Buffer {
-    /// Address of the next byte of the current piece.
-    pub base: u64,
-    /// Bytes left in it.
-    pub left: u64,
     /// Address of the next `struct iovec`.
     pub pieces: u64,
-    /// How many there are.
+    /// Address of the next byte of the current piece.
+    pub base: u64,
+    /// How many pieces there are.
     pub count: u64,
-    /// 1 if the array of pieces lies in kernel memory.
-    pub in_kernel: u32,
-    /// 0 if the place of the bytes is not known at all.
-    pub known: u32,
+    /// Bytes left in the current piece.
+    pub left: u64,
     /// Bytes to pass over before the next read.
     pub skip: u64,
+    /// 1 if the array of pieces lies in user memory.
+    pub in_user: u32,
+    /// 0 if the place of the bytes is not known at all.
+    pub known: u32,
     /// Bytes that the same call moved after these.
     pub behind: u64,
 }
@@ -38,7 +40,7 @@ impl Buffer {
         left: 0,
         pieces: 1,
         count: 0,
-        in_kernel: 1,
+        in_user: 1,
         known: 0,
         skip: 0,
         behind: 0,
@@ -54,7 +56,7 @@ impl Buffer {
             count: 0,
             skip: 0,
             behind: 0,
-            in_kernel: 0,
+            in_user: 1,
             known: 1,
         }
     }
@@ -69,7 +71,7 @@ impl Buffer {
             count,
             skip: 0,
             behind: 0,
-            in_kernel: in_kernel as u32,
+            in_user: !in_kernel as u32,
             known: 1,
         }
     }
@@ -101,10 +103,10 @@ impl Buffer {
         let target = piece.as_mut_ptr().cast();
         // SAFETY: the helpers check the source and write the 16 bytes of `piece`, zeroes if they fail.
         let failed = unsafe {
-            if self.in_kernel != 0 {
-                generated::bpf_probe_read_kernel(target, IOVEC_BYTES as u32, at as *const _)
-            } else {
+            if self.in_user != 0 {
                 generated::bpf_probe_read_user(target, IOVEC_BYTES as u32, at as *const _)
+            } else {
+                generated::bpf_probe_read_kernel(target, IOVEC_BYTES as u32, at as *const _)
             }
         };
         if failed != 0 {

@@ -80,10 +80,15 @@ fn kept(request: &Request) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn hand_over(program: u64, slot: u64) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(program as u32) else {
-        return 0;
+    let record = match HEADS.get_ptr_mut(slot as u32) {
+        // SAFETY: the slot is a live element of the map.
+        Some(slot) => unsafe { &raw mut (*slot).record },
+        None => match SCRATCH.get_ptr_mut(program as u32) {
+            // SAFETY: the scratch memory is the calling program's own.
+            Some(scratch) => unsafe { &raw mut (*scratch).record },
+            None => return 0,
+        },
     };
-    let record = place(slot, scratch);
     // SAFETY: as in `exchange`.
     let (kept, role) = unsafe { ((*record).header.tail_len, (*record).role) };
     let kept = bounded(kept, KEPT_MASK);
@@ -100,7 +105,7 @@ extern "C" fn hand_over(program: u64, slot: u64) -> u64 {
     };
     let first = if failed == 0 {
         Counter::EmittedServer
-    } else if tally::add(record, scratch) {
+    } else if tallied(program, record) {
         Counter::FallbackServer
     } else {
         Counter::RingFullServer
@@ -131,6 +136,15 @@ pub fn wake(for_what: u32) {
         if !place.is_null() {
             generated::bpf_ringbuf_discard(place, FORCE_WAKEUP);
         }
+    }
+}
+
+/// Adds the exchange to the fallback tally; false if there was no way.
+#[inline(always)]
+fn tallied(program: u64, record: *const ExchangeRecord) -> bool {
+    match SCRATCH.get_ptr_mut(program as u32) {
+        Some(scratch) => tally::add(record, scratch),
+        None => false,
     }
 }
 
@@ -221,18 +235,14 @@ fn fill(
     record.method = request.method;
     record.peer_name_len = 0;
     barrier();
-    ends(record, connection.family, socket);
+    ends(record, connection, socket);
 }
 
-/// Writes both ends of the connection. IPv4 addresses and ports lie within 16 bytes of each other: the loader
-/// has made sure.
+/// Writes both ends of the connection.
 #[inline(always)]
-fn ends(record: &mut ExchangeRecord, kind: u8, socket: u64) {
-    let [addresses, ports] = if kind == family::UNIX {
-        [0; 2]
-    } else {
-        kernel::read::<[u64; 2]>(socket, layout!(sock_daddr))
-    };
+fn ends(record: &mut ExchangeRecord, connection: &Connection, socket: u64) {
+    let kind = connection.family;
+    let [addresses, ports] = connection.ends;
     record.remote_port = u16::from_be((ports >> 32) as u16);
     record.local_port = (ports >> 48) as u16;
     let (local, remote) = (&raw mut record.local_addr, &raw mut record.remote_addr);

@@ -42,6 +42,22 @@ fn at(window: &mut Window, position: u32) -> *mut u8 {
     unsafe { (&raw mut window.words).cast::<u8>().add(position) }
 }
 
+/// The same to read, in one register from end to end: a narrower one would be widened once more.
+#[inline(always)]
+fn inside(window: &Window, position: u32) -> *const u8 {
+    let mut position = u64::from(position);
+    // SAFETY: pure arithmetic on a register; see `bounded`.
+    unsafe {
+        core::arch::asm!("{0} &= {1}", inout(reg) position, in(reg) u64::from(WINDOW_MASK), options(pure, nomem, nostack));
+    }
+    // SAFETY: as above.
+    unsafe {
+        (&raw const window.words)
+            .cast::<u8>()
+            .add(position as usize)
+    }
+}
+
 #[inline(always)]
 fn copy(target: *mut u8, len: u32, source: *const u8) -> bool {
     // SAFETY: callers pass targets that are `len` bytes long; the helper checks the source.
@@ -85,10 +101,28 @@ impl Host for Kernel {
         bounded(value, mask)
     }
 
+    /// One load: the kernel allows it unaligned, but the compiler has none for it.
+    #[inline(always)]
+    fn word(&self, window: &Window, position: u32) -> u64 {
+        let at = inside(window, position);
+        let word;
+        // SAFETY: seven bytes beyond `at` are still inside.
+        unsafe {
+            core::arch::asm!("{0} = *(u64 *)({1} + 0)", out(reg) word, in(reg) at, options(readonly, nostack));
+        }
+        word
+    }
+
+    #[inline(always)]
+    fn byte(&self, window: &Window, position: u32) -> u8 {
+        // SAFETY: inside the window.
+        unsafe { *inside(window, position) }
+    }
+
     #[cfg(feature = "modern")]
     #[inline(always)]
-    fn scan(&mut self, _work: &mut Work) {
-        repeat::rounds(self.scratch);
+    fn scan(&mut self, _work: &mut Work, slot: u16) {
+        scan::head(u64::from(self.program), u64::from(slot));
     }
 
     #[inline(always)]
@@ -261,14 +295,54 @@ impl Host for Kernel {
     }
 }
 
+/// The pass over a head: a global function, which the verifier looks at once and on its own. Its loop is a plain
+/// one, whose rounds cost less than calls do.
+#[cfg(feature = "modern")]
+mod scan {
+    use kerntally_machine::scan_head;
+
+    use super::{HEAD_BYTES, HEADS, Kernel, Scratch};
+    use crate::maps::{HeadSlot, SCRATCH};
+
+    const _: () = assert!(core::mem::offset_of!(HeadSlot, head) % 8 == 0);
+    const _: () = assert!(core::mem::offset_of!(Scratch, join) % 8 == 0);
+    const _: () = assert!(HEAD_BYTES % 8 == 0);
+
+    /// Looks at the head in the window of the program with this number, and keeps it in the slot, if that is one.
+    #[inline(never)]
+    #[unsafe(export_name = "scan_head")]
+    pub(super) extern "C" fn head(program: u64, slot: u64) -> u64 {
+        let Some(scratch) = SCRATCH.get_ptr_mut(program as u32) else {
+            return 0;
+        };
+        // SAFETY: both point to live map values, and have room for all that is looked at.
+        let kept = unsafe {
+            match HEADS.get_ptr_mut(slot as u32) {
+                Some(slot) => (&raw mut (*slot).head).cast::<u64>(),
+                None => (&raw mut (*scratch).join).cast::<u64>(),
+            }
+        };
+        let host = Kernel {
+            socket: 0,
+            scratch,
+            program: program as u32,
+        };
+        // SAFETY: the scratch memory is the calling program's own.
+        let work = unsafe { &mut (*scratch).work };
+        // SAFETY: the index is below 120.
+        scan_head(work, &host, |index, word| unsafe {
+            *kept.add(index) = word;
+        });
+        1
+    }
+}
+
 /// Steps by `bpf_loop` (kernel 5.17): the verifier walks a step once, not once for each time it may be
 /// taken.
 #[cfg(feature = "modern")]
 mod repeat {
     use aya_ebpf::helpers::generated;
-    use kerntally_machine::{
-        Connection, Host as _, MAX_STEPS_LOOPED, ROUNDS, close_step, scan_round, step,
-    };
+    use kerntally_machine::{Connection, Host as _, MAX_STEPS_LOOPED, close_step, step};
 
     use super::{Kernel, Scratch};
 
@@ -295,22 +369,6 @@ mod repeat {
     #[inline(always)]
     pub(super) fn close_steps(host: &Kernel, connection: *mut Connection) {
         repeat(host, connection, 0, Kernel::CLOSE_STEPS, next_close_step);
-    }
-
-    /// Takes rounds over the head in the window.
-    #[inline(always)]
-    pub(super) fn rounds(scratch: *mut Scratch) {
-        let mut at = scratch;
-        // SAFETY: the helper calls `next_round` with `at`, on this stack, and returns before it goes.
-        unsafe {
-            generated::bpf_loop(ROUNDS, next_round as *mut _, (&raw mut at).cast(), 0);
-        }
-    }
-
-    #[inline(never)]
-    extern "C" fn next_round(_index: u64, scratch: *mut *mut Scratch) -> u64 {
-        // SAFETY: see `rounds`; the pointer is to a live map value.
-        unsafe { u64::from(!scan_round(&mut (**scratch).work)) }
     }
 
     #[inline(always)]

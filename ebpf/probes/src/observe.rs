@@ -42,6 +42,13 @@ pub struct Call {
     pub buffer: Buffer,
 }
 
+/// The same call as [`follow`] gets it; the place of its bytes lies in the program's scratch memory.
+struct Moved {
+    socket: u64,
+    direction: u8,
+    len: u32,
+}
+
 /// The switches, if tallying is on.
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {
@@ -103,19 +110,17 @@ extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
     let (Some(control), Some(scratch)) = (control(), scratch(program)) else {
         return 0;
     };
-    let call = &Call {
+    let call = &Moved {
         socket,
         direction: moved as u8,
         len: (moved >> 8) as u32,
-        // SAFETY: as in `observe`, which wrote it.
-        buffer: unsafe { (*scratch).buffer },
     };
     follow_call(program, call, control, scratch);
     0
 }
 
 #[inline(always)]
-fn follow_call(program: u32, call: &Call, control: &Control, scratch: *mut Scratch) {
+fn follow_call(program: u32, call: &Moved, control: &Control, scratch: *mut Scratch) {
     let tgid = kernel::tgid();
     let connection = match known(program, call, scratch) {
         Some(connection) => connection,
@@ -157,9 +162,9 @@ fn follow_call(program: u32, call: &Call, control: &Control, scratch: *mut Scrat
         len: call.len,
         tgid,
         position: position(connection, call.socket, ingress)
-            .wrapping_sub(call.buffer.behind as u32),
+            .wrapping_sub(scratch.buffer.behind as u32),
         opposite,
-        readable: call.buffer.known != 0,
+        readable: scratch.buffer.known != 0,
         settled: now_ns.wrapping_sub(control.attached_ns) > SETTLING_NS,
     };
     on_data(connection, side, &mut scratch.work, &event, &mut host);
@@ -177,7 +182,7 @@ fn follow_call(program: u32, call: &Call, control: &Control, scratch: *mut Scrat
 /// The socket's entry in the table. A Unix socket's end may have gone unseen, and its address may belong
 /// to another one by now: what was left open is ended then.
 #[inline(always)]
-fn known(program: u32, call: &Call, scratch: *mut Scratch) -> Option<*mut Connection> {
+fn known(program: u32, call: &Moved, scratch: *mut Scratch) -> Option<*mut Connection> {
     let found = CONNECTIONS.get_ptr_mut(&call.socket)?;
     // SAFETY: the pointer is to a live element of the map.
     let connection = unsafe { &mut *found };
@@ -217,7 +222,7 @@ fn position(connection: &Connection, socket: u64, received: bool) -> u32 {
 /// A socket that is not in the table: is it worth an entry?
 #[inline(always)]
 fn first_sight(
-    call: &Call,
+    call: &Moved,
     control: &Control,
     scratch: *mut Scratch,
     tgid: u32,
@@ -230,7 +235,8 @@ fn first_sight(
         note(call, control, address_family, kind::FINAL);
         return None;
     }
-    let (word, seen) = call.buffer.peek();
+    // SAFETY: `look` wrote it.
+    let (word, seen) = unsafe { (*scratch).buffer.peek() };
     // A piece may be longer than what it was given.
     let have = if seen < call.len { seen } else { call.len };
     if have == 0 {
@@ -272,7 +278,7 @@ fn first_sight(
 /// Makes an entry for the socket.
 #[inline(always)]
 fn enter(
-    call: &Call,
+    call: &Moved,
     control: &Control,
     scratch: *mut Scratch,
     tgid: u32,
@@ -304,6 +310,9 @@ fn enter(
     fresh.filter_tgid = tgid;
     fresh.process_start_ns = process_start_ns;
     fresh.filter_generation = control.filter_generation;
+    if address_family != family::UNIX {
+        fresh.ends = kernel::ends(call.socket);
+    }
     fresh.positioned =
         u8::from(address_family != family::UNIX && kernel::is_positioned(call.socket));
     if CONNECTIONS.insert(&call.socket, &*fresh, NO_EXIST).is_err() {
@@ -339,7 +348,7 @@ fn enter(
 }
 
 #[inline(always)]
-fn note(call: &Call, control: &Control, address_family: u8, kind: u8) -> bool {
+fn note(call: &Moved, control: &Control, address_family: u8, kind: u8) -> bool {
     negative::remember(
         call.socket,
         address_family,
@@ -352,7 +361,7 @@ fn note(call: &Call, control: &Control, address_family: u8, kind: u8) -> bool {
 
 /// Asks the filter again when it, or the process behind the socket, has changed.
 #[inline(always)]
-fn refused(call: &Call, control: &Control, connection: &mut Connection, tgid: u32) -> bool {
+fn refused(call: &Moved, control: &Control, connection: &mut Connection, tgid: u32) -> bool {
     if connection.filter_tgid == tgid && connection.filter_generation == control.filter_generation {
         return false;
     }
@@ -378,14 +387,14 @@ fn refused(call: &Call, control: &Control, connection: &mut Connection, tgid: u3
 }
 
 #[inline(always)]
-fn give_up(call: &Call, control: &Control, address_family: u8) {
+fn give_up(call: &Moved, control: &Control, address_family: u8) {
     counters::add(Counter::NotHttp, 1);
     retire(call, control, address_family, kind::UNKNOWN);
 }
 
 /// Takes the socket out of the table.
 #[inline(always)]
-fn retire(call: &Call, control: &Control, address_family: u8, kind: u8) {
+fn retire(call: &Moved, control: &Control, address_family: u8, kind: u8) {
     forget_connection(call.socket);
     note(call, control, address_family, kind);
 }

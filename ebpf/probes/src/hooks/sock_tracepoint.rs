@@ -14,7 +14,7 @@ use super::{
 use crate::{
     buffer::Buffer,
     maps::{BATCHES, Batch},
-    observe::{Call, control, direction, observe},
+    observe::{Call, control, direction, look, observe, passes_over},
 };
 
 /// Registers of the caller, x86-64 (`arch/x86/include/asm/ptrace.h`).
@@ -62,9 +62,6 @@ fn length(context: &RawTracePointContext, direction: u8, program: u32) {
 /// The socket has moved `result` bytes, or failed.
 #[inline(always)]
 pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) {
-    if control().is_none() {
-        return;
-    }
     if flags & MSG_PEEK != 0 && direction == direction::INGRESS {
         return;
     }
@@ -73,6 +70,10 @@ pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) 
     let number = unsafe { (*registers).orig_ax };
     let batched = is_batch(number);
     if result <= 0 {
+        // What moved bytes is asked further on.
+        if control().is_none() {
+            return;
+        }
         if batched {
             let _absent = BATCHES.remove(&task());
         }
@@ -81,16 +82,21 @@ pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) 
         }
         return;
     }
-    let buffer = buffer(registers, number, result as u64);
-    observe(
-        program,
-        &Call {
-            socket,
-            direction,
-            len: result as u32,
-            buffer,
-        },
-    );
+    // Most calls are of sockets that nobody looks at; batches are counted all the same.
+    if !batched && passes_over(socket, direction) {
+        return;
+    }
+    let call = Call {
+        socket,
+        direction,
+        len: result as u32,
+        buffer: buffer(registers, number, result as u64),
+    };
+    if batched {
+        observe(program, &call);
+    } else {
+        look(program, &call);
+    }
 }
 
 #[inline(always)]

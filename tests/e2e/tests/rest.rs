@@ -107,18 +107,24 @@ fn what_ends_unseen_on_a_unix_socket_is_ended_after_a_rest() {
 
 fn ends_unseen() -> Result<()> {
     let rig = rig()?;
+    let status = rig.agent.json(&["status"])?;
+    let sees_ends = ["fexit", "kprobe"].contains(&status["backend"]["name"].as_str().unwrap_or(""));
     let directory = rig.directory("sockets")?;
     let warm = directory.join("warm").display().to_string();
     serve_unix(&warm)?;
     ensure!(ask_unix(&warm, REQUEST)? == 200);
     let path = directory.join("silent");
     let listener = UnixListener::bind(&path)?;
-    at_rest(&rig)?;
+    let slept = at_rest(&rig)?;
     let mut client = UnixStream::connect(&path)?;
     let (mut server, _) = listener.accept()?;
     client.write_all(REQUEST.as_bytes())?;
     let length = server.read(&mut [0; 1024])?;
     ensure!(length == REQUEST.len(), "the request came in pieces");
+    if !sees_ends {
+        // Its commands come over Unix sockets, which may be at the addresses of those that are gone: not asked before.
+        until("nothing woke the agent", || Ok(sleeps(&rig)? > slept + FEW))?;
+    }
     drop((client, server));
     until("what was open stays open", || {
         Ok(rig.agent.ledger()?.open() == 0)

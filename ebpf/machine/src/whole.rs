@@ -349,9 +349,9 @@ pub fn scan_head<H: Host>(work: &mut Work, host: &H, mut keep: impl FnMut(usize,
     let mut index = 0;
     // The end stays in memory: in a register, the verifier would tell its ways through a round apart by it.
     while index < WORDS && (index as u32) * 8 < *end {
-        let word = window.words[index];
-        keep(index, word);
-        let feeds = first_line_feeds(word);
+        let bytes = window.words[index];
+        keep(index, bytes);
+        let feeds = first_line_feeds(bytes);
         if feeds != 0 {
             let at = index as u32 * 8 + lowest_byte(feeds) + 1;
             if line_begins(window, whole, host, at, *end) || feeds & (feeds - 1) != 0 {

@@ -9,7 +9,7 @@ use crate::{
     layout, object,
     options::{Backend, Options},
     preemption,
-    programs::Tracepoints,
+    programs::{Tracepoints, Ways},
     returns,
     session::{Plain, map_fd},
     shared::SharedArray,
@@ -20,7 +20,7 @@ pub(crate) struct Kernel {
     pub(crate) btf: Btf,
     layout: Layout,
     modern: bool,
-    pub(crate) tracepoints: Tracepoints,
+    pub(crate) ways: Ways,
 }
 
 impl Kernel {
@@ -36,6 +36,9 @@ impl Kernel {
         let events = preemption::of_raw_tracepoints()
             && returns::has_trace_events()
             && layout::has_trace_events(&types, &names);
+        let witnessed = modern
+            && types.has_struct("trace_event_raw_sock_msg_length")
+            && preemption::of_trampolines().is_some();
         let tracepoints = if modern && events {
             Tracepoints::Events
         } else {
@@ -47,7 +50,10 @@ impl Kernel {
             btf,
             layout,
             modern,
-            tracepoints,
+            ways: Ways {
+                tracepoints,
+                witnessed,
+            },
         })
     }
 }
@@ -59,7 +65,11 @@ pub(crate) fn load_object(
     backend: Backend,
 ) -> Result<Ebpf, String> {
     let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
-    let layout = Plain(kernel.layout);
+    let witnessed = kernel.ways.witnessed && backend == Backend::Fexit;
+    let layout = Plain(Layout {
+        witnessed: witnessed.into(),
+        ..kernel.layout
+    });
     let default = if kernel.modern {
         limits::CONNECTIONS
     } else {
@@ -67,6 +77,7 @@ pub(crate) fn load_object(
     };
     let calls = match backend {
         Backend::Kprobe => limits::CALLING_TASKS,
+        Backend::Fexit if witnessed => limits::CALLING_TASKS,
         _ => 1,
     };
     let mut loader = EbpfLoader::new();

@@ -84,6 +84,7 @@ pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<La
         own_tgid: options.own_tgid,
         head_bytes: options.head_bytes,
         spare_heads: u32::from(spare_heads(options.head_slots)),
+        witnessed: 0,
         abi_version: kerntally_abi::ABI_VERSION,
     })
 }

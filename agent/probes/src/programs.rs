@@ -47,6 +47,14 @@ pub(crate) enum Tracepoints {
     Events,
 }
 
+/// How a kernel's hooks are to be used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ways {
+    pub(crate) tracepoints: Tracepoints,
+    /// Whether the kernel may skip programs of trampolines, and has tracepoints that take what it skips.
+    pub(crate) witnessed: bool,
+}
+
 const fn fexit(program: &'static str, target: &'static str, optional: bool) -> Hook {
     Hook {
         program,
@@ -75,9 +83,13 @@ const fn kretprobe(program: &'static str, target: &'static str, optional: bool) 
 }
 
 const fn tracepoint(name: &'static str) -> Hook {
+    raw(name, name)
+}
+
+const fn raw(program: &'static str, target: &'static str) -> Hook {
     Hook {
-        program: name,
-        target: name,
+        program,
+        target,
         kind: Kind::RawTracepoint,
         optional: false,
     }
@@ -109,6 +121,33 @@ const FEXIT: &[Hook] = &[
         optional: false,
     },
 ];
+
+/// The same where the kernel preempts its programs, and skips them for others meanwhile; see [`witnesses`].
+const FEXIT_WITNESSED: &[Hook] = &[
+    fexit("fexit_inet_sendmsg", "inet_sendmsg", false),
+    fexit("fexit_inet_recvmsg", "inet_recvmsg", false),
+    fexit("fexit_inet6_sendmsg", "inet6_sendmsg", true),
+    fexit("fexit_inet6_recvmsg", "inet6_recvmsg", true),
+    fexit("fexit_unix_stream_sendmsg", "unix_stream_sendmsg", false),
+    fexit("fexit_unix_stream_recvmsg", "unix_stream_recvmsg", false),
+    kprobe("kprobe_unix_release", "unix_release", false),
+];
+
+/// Tracepoints that take what was skipped: they must be there before the others.
+const fn witnesses(tracepoints: Tracepoints) -> &'static [Hook] {
+    const RAW: &[Hook] = &[
+        raw("witness_send_length", "sock_send_length"),
+        raw("witness_recv_length", "sock_recv_length"),
+    ];
+    const EVENTS: &[Hook] = &[
+        event("event_witness_send", "sock", "sock_send_length"),
+        event("event_witness_recv", "sock", "sock_recv_length"),
+    ];
+    match tracepoints {
+        Tracepoints::Raw => RAW,
+        Tracepoints::Events => EVENTS,
+    }
+}
 
 const SOCK_TRACEPOINT: &[Hook] = &[
     tracepoint("sock_send_length"),
@@ -190,9 +229,13 @@ pub(crate) enum Link {
 /// The hooks of a back end: lives first, so that no close is missed once data is seen.
 pub(crate) fn hooks(
     backend: Backend,
-    tracepoints: Tracepoints,
+    Ways {
+        tracepoints,
+        witnessed,
+    }: Ways,
 ) -> impl Iterator<Item = &'static Hook> {
     let data = match (backend, tracepoints) {
+        (Backend::Fexit, _) if witnessed => FEXIT_WITNESSED,
         (Backend::Fexit, _) => FEXIT,
         (Backend::SockTracepoint, Tracepoints::Raw) => SOCK_TRACEPOINT,
         (Backend::SockTracepoint, Tracepoints::Events) => SOCK_EVENTS,
@@ -204,7 +247,12 @@ pub(crate) fn hooks(
         Tracepoints::Raw => LIFECYCLE,
         Tracepoints::Events => LIFECYCLE_EVENTS,
     };
-    lives.iter().chain(data)
+    let witnesses = match backend {
+        Backend::Fexit if witnessed => witnesses(tracepoints),
+        _ => &[],
+    };
+    // Links are undone from the last to the first: no call is marked once nobody looks for the mark.
+    lives.iter().chain(witnesses).chain(data)
 }
 
 impl Hook {

@@ -19,7 +19,7 @@ use crate::{
     error::operation,
     kernel::{Kernel, add_catch_all, cpu_numbers, load_object, share},
     options::{Backend, BackendChoice, Options},
-    programs::{self, Link, Tracepoints},
+    programs::{self, Link, Ways},
     record::{self, Record},
     returns,
     shared::SharedArray,
@@ -66,7 +66,7 @@ pub struct Session {
     tally: TallyReader,
     links: Vec<Link>,
     backend: Backend,
-    tracepoints: Tracepoints,
+    ways: Ways,
     refused: Vec<(Backend, String)>,
     control: Control,
     /// Exchanges that were open when the probe was switched off, by role.
@@ -110,7 +110,7 @@ impl Session {
             returns::clear_abandoned();
         }
         let mut ebpf = load_object(options, kernel, backend)?;
-        for hook in programs::hooks(backend, kernel.tracepoints) {
+        for hook in programs::hooks(backend, kernel.ways) {
             hook.load(&mut ebpf, &kernel.btf)?;
         }
         tables::load(&mut ebpf, &kernel.btf)?;
@@ -129,7 +129,7 @@ impl Session {
             tally: TallyReader::default(),
             links: Vec::new(),
             backend,
-            tracepoints: kernel.tracepoints,
+            ways: kernel.ways,
             refused: Vec::new(),
             control: Control::default(),
             switched_off: [0; 2],
@@ -327,7 +327,7 @@ impl Session {
         if !self.links.is_empty() {
             return Ok(());
         }
-        for hook in programs::hooks(self.backend, self.tracepoints) {
+        for hook in programs::hooks(self.backend, self.ways) {
             if hook.is_loaded(&self.ebpf) {
                 self.links.push(hook.attach(&mut self.ebpf)?);
             }

@@ -96,6 +96,8 @@ pub struct Layout {
     pub head_bytes: u32,
     /// 1 if the pool of heads is so large that each CPU may keep a free slot
     pub spare_heads: u32,
+    /// 1 if tracepoints take what the kernel skips of programs after functions
+    pub witnessed: u32,
     /// Version of the contract the loader was built against
     pub abi_version: u32,
 }
@@ -124,5 +126,5 @@ pub mod resting {
     pub const UNIX: u32 = 2;
 }
 
-const _: () = assert!(size_of::<Layout>() == 42 * 4);
+const _: () = assert!(size_of::<Layout>() == 43 * 4);
 const _: () = assert!(size_of::<Control>() == 24);

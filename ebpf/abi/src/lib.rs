@@ -24,4 +24,4 @@ pub use record::{
 pub use tally::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TALLY_OFFSET, TALLY_SCALE, TallyKey, TallyValue};
 
 /// Version of this contract; the loader refuses an object built against another one.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;

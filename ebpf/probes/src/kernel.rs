@@ -47,6 +47,7 @@ pub static LAYOUT: Layout = Layout {
     own_tgid: 0,
     head_bytes: 0,
     spare_heads: 0,
+    witnessed: 0,
     abi_version: kerntally_abi::ABI_VERSION,
 };
 

@@ -218,7 +218,7 @@ pub static COUNTERS: Array<u64> =
     Array::with_max_entries(CELLS, aya_ebpf::bindings::BPF_F_MMAPABLE);
 
 /// Programs that need scratch memory; each has its own, because one may interrupt another.
-pub const SCRATCHES: u32 = 12;
+pub const SCRATCHES: u32 = 14;
 
 /// Scratch memory, by program.
 #[map]

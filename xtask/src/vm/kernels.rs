@@ -23,8 +23,7 @@ pub(crate) struct Line {
     /// Emulated processor. 6.12's slab allocator crashes under emulation now and then with `cmpxchg16b`;
     /// the newest kernels' BPF socket storage does not work without it.
     pub(crate) processor: &'static str,
-    /// Back ends the kernel supports: `sock-tracepoint` from 6.3, `fexit` up to 6.19, since when x86 kernels
-    /// always preempt its programs.
+    /// Back ends the kernel supports: the first is that which `auto` takes. `sock-tracepoint` from 6.3.
     pub(crate) backends: &'static [&'static str],
 }
 
@@ -56,7 +55,7 @@ pub(crate) const LINES: [Line; 4] = [
         source: "http://deb.debian.org/debian sid main",
         series: None,
         processor: "max",
-        backends: &["sock-tracepoint", "kprobe", "syscall"],
+        backends: &["sock-tracepoint", "fexit", "kprobe", "syscall"],
     },
 ];
 

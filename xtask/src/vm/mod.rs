@@ -477,6 +477,7 @@ mod tests {
                 ("6.12", "kprobe"),
                 ("6.12", "syscall"),
                 ("newest", "sock-tracepoint"),
+                ("newest", "fexit"),
                 ("newest", "kprobe"),
                 ("newest", "syscall"),
             ]

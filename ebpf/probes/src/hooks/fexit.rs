@@ -2,10 +2,19 @@
 
 use aya_ebpf::{EbpfContext as _, macros::fexit, programs::FExitContext};
 
+#[cfg(feature = "modern")]
+use super::witness::mark;
 use super::{
     operation::{self, Received},
     program,
 };
+
+/// Kernels before 6.1 have no tracepoints that could take over.
+#[cfg(not(feature = "modern"))]
+#[inline(always)]
+fn mark(_program: u32) -> bool {
+    true
+}
 
 macro_rules! send {
     ($name:ident, $function:literal, $program:expr) => {
@@ -13,6 +22,9 @@ macro_rules! send {
         #[fexit(function = $function)]
         #[inline(always)]
         pub fn $name(context: FExitContext) -> i32 {
+            if !mark($program) {
+                return 0;
+            }
             let (socket, message) = (argument(&context, 0), argument(&context, 1));
             operation::sent($program, socket, message, argument(&context, 3) as i32);
             0
@@ -26,6 +38,9 @@ macro_rules! receive {
         #[fexit(function = $function)]
         #[inline(always)]
         pub fn $name(context: FExitContext) -> i32 {
+            if !mark($program) {
+                return 0;
+            }
             let call = Received {
                 socket: argument(&context, 0),
                 message: argument(&context, 1),

@@ -9,6 +9,8 @@ mod sock_tracepoint;
 mod syscall;
 #[cfg(feature = "modern")]
 mod trace_event;
+#[cfg(feature = "modern")]
+mod witness;
 
 /// Numbers of the programs, each with scratch memory of its own.
 pub mod program {
@@ -42,4 +44,10 @@ pub mod program {
     pub const RELEASE: u32 = 10;
     /// The sweep, run from user space.
     pub const SWEEP: u32 = 11;
+    /// `sock_send_length` where it is the witness of another program.
+    #[cfg(feature = "modern")]
+    pub const SEND_WITNESS: u32 = 12;
+    /// `sock_recv_length`, likewise.
+    #[cfg(feature = "modern")]
+    pub const RECEIVE_WITNESS: u32 = 13;
 }

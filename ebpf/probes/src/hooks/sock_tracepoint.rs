@@ -99,6 +99,24 @@ pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) 
     }
 }
 
+/// The same for a call that another program has looked at: only its place in a batch matters.
+#[cfg(feature = "modern")]
+#[inline(always)]
+pub fn pass(result: i32, flags: u64, direction: u8) {
+    let registers = registers();
+    // SAFETY: the registers are those of the current task, typed by the verifier.
+    let (number, second, third) =
+        unsafe { ((*registers).orig_ax, (*registers).si, (*registers).dx) };
+    if !is_batch(number) || (flags & MSG_PEEK != 0 && direction == direction::INGRESS) {
+        return;
+    }
+    if result > 0 {
+        let _next = batch(second, third as u32);
+    } else {
+        let _absent = BATCHES.remove(&task());
+    }
+}
+
 #[inline(always)]
 fn is_batch(number: u64) -> bool {
     number == syscall::SENDMMSG || number == syscall::RECVMMSG

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use kerntally_abi::{process_event, trace_event as field};
 
-use super::{lifecycle, program, sock_tracepoint, syscall};
+use super::{lifecycle, program, sock_tracepoint, syscall, witness};
 use crate::{kernel, observe::direction, process};
 
 /// The field of the event at `offset`.
@@ -41,10 +41,48 @@ pub fn event_sock_recv_length(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn length(context: &TracePointContext, direction: u8, program: u32) {
-    let socket = read(context, field::SOCK_MSG_SK);
-    let result = read(context, field::SOCK_MSG_RET);
+    let (socket, result, flags) = arguments(context);
+    sock_tracepoint::moved(socket, result, flags, direction, program);
+}
+
+#[inline(always)]
+fn arguments(context: &TracePointContext) -> (u64, i32, u64) {
     let flags: u32 = read(context, field::SOCK_MSG_FLAGS);
-    sock_tracepoint::moved(socket, result, u64::from(flags), direction, program);
+    (
+        read(context, field::SOCK_MSG_SK),
+        read(context, field::SOCK_MSG_RET),
+        u64::from(flags),
+    )
+}
+
+/// Bytes were sent, as a witness.
+#[tracepoint]
+#[inline(always)]
+pub fn event_witness_send(context: TracePointContext) -> u32 {
+    let (socket, result, flags) = arguments(&context);
+    witness::moved(
+        socket,
+        result,
+        flags,
+        direction::EGRESS,
+        program::SEND_WITNESS,
+    );
+    0
+}
+
+/// Bytes were received, as a witness.
+#[tracepoint]
+#[inline(always)]
+pub fn event_witness_recv(context: TracePointContext) -> u32 {
+    let (socket, result, flags) = arguments(&context);
+    witness::moved(
+        socket,
+        result,
+        flags,
+        direction::INGRESS,
+        program::RECEIVE_WITNESS,
+    );
+    0
 }
 
 /// A system call returns.

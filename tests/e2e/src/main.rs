@@ -25,7 +25,7 @@ struct Arguments {
     #[arg(long, env = "KERNTALLY_E2E_BACKEND")]
     backend: Option<String>,
     /// Only cases whose name contains this; may be given more than once.
-    #[arg(long)]
+    #[arg(long, value_delimiter = ',')]
     filter: Vec<String>,
     /// Print the names of all cases and end.
     #[arg(long)]

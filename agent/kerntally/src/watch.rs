@@ -65,6 +65,7 @@ impl FileWatch {
     }
 }
 
+/// By inotify itself: the crate `notify` brings a thread and a channel, where the loop has one descriptor to wait for.
 fn hints(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     // No `MODIFY`: what is being written is not looked at before it is whole, and logs are never closed.

@@ -18,21 +18,17 @@ const MODEL: &str = "/sys/kernel/debug/sched/preempt";
 
 /// Whether programs of raw tracepoints may be preempted.
 pub(crate) fn of_raw_tracepoints() -> bool {
-    is_always()
+    KernelVersion::current().is_ok_and(|version| version >= ALWAYS)
 }
 
 /// Why programs of trampolines (fentry, fexit) may be preempted; `None` if they are not.
 pub(crate) fn of_trampolines() -> Option<String> {
-    if is_always() {
+    if of_raw_tracepoints() {
         return Some(reason("this kernel preempts programs of trampolines"));
     }
     let build = fs::read_to_string("/proc/version").unwrap_or_default();
     let model = fs::read_to_string(Path::new(MODEL)).ok();
     by_model(&build, model.as_deref())
-}
-
-fn is_always() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= ALWAYS)
 }
 
 /// `build` is the text of `/proc/version`, `model` that of [`MODEL`].

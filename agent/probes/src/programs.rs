@@ -114,26 +114,20 @@ const FEXIT: &[Hook] = &[
     fexit("fexit_unix_stream_recvmsg", "unix_stream_recvmsg", false),
     fexit("fexit_inet_sendpage", "inet_sendpage", true),
     fexit("fexit_unix_stream_sendpage", "unix_stream_sendpage", true),
-    Hook {
-        program: "fentry_unix_release",
-        target: "unix_release",
-        kind: Kind::Fentry,
-        optional: false,
-    },
 ];
 
-/// The same where the kernel preempts its programs, and skips them for others meanwhile; see [`witnesses`].
-const FEXIT_WITNESSED: &[Hook] = &[
-    fexit("fexit_inet_sendmsg", "inet_sendmsg", false),
-    fexit("fexit_inet_recvmsg", "inet_recvmsg", false),
-    fexit("fexit_inet6_sendmsg", "inet6_sendmsg", true),
-    fexit("fexit_inet6_recvmsg", "inet6_recvmsg", true),
-    fexit("fexit_unix_stream_sendmsg", "unix_stream_sendmsg", false),
-    fexit("fexit_unix_stream_recvmsg", "unix_stream_recvmsg", false),
-    kprobe("kprobe_unix_release", "unix_release", false),
-];
+/// The last moment of a Unix socket.
+const RELEASE: &[Hook] = &[Hook {
+    program: "fentry_unix_release",
+    target: "unix_release",
+    kind: Kind::Fentry,
+    optional: false,
+}];
 
-/// Tracepoints that take what was skipped: they must be there before the others.
+/// The same where the kernel preempts programs of fentry, and skips them for others meanwhile.
+const RELEASE_UNSKIPPED: &[Hook] = &[kprobe("kprobe_unix_release", "unix_release", false)];
+
+/// Tracepoints that take what was skipped of [`FEXIT`]: they must be there before it.
 const fn witnesses(tracepoints: Tracepoints) -> &'static [Hook] {
     const RAW: &[Hook] = &[
         raw("witness_send_length", "sock_send_length"),
@@ -235,7 +229,6 @@ pub(crate) fn hooks(
     }: Ways,
 ) -> impl Iterator<Item = &'static Hook> {
     let data = match (backend, tracepoints) {
-        (Backend::Fexit, _) if witnessed => FEXIT_WITNESSED,
         (Backend::Fexit, _) => FEXIT,
         (Backend::SockTracepoint, Tracepoints::Raw) => SOCK_TRACEPOINT,
         (Backend::SockTracepoint, Tracepoints::Events) => SOCK_EVENTS,
@@ -247,12 +240,13 @@ pub(crate) fn hooks(
         Tracepoints::Raw => LIFECYCLE,
         Tracepoints::Events => LIFECYCLE_EVENTS,
     };
-    let witnesses = match backend {
-        Backend::Fexit if witnessed => witnesses(tracepoints),
-        _ => &[],
+    let (witnesses, release): (&[Hook], _) = match backend {
+        Backend::Fexit if witnessed => (witnesses(tracepoints), RELEASE_UNSKIPPED),
+        Backend::Fexit => (&[], RELEASE),
+        _ => (&[], &[] as &[Hook]),
     };
     // Links are undone from the last to the first: no call is marked once nobody looks for the mark.
-    lives.iter().chain(witnesses).chain(data)
+    lives.iter().chain(witnesses).chain(data).chain(release)
 }
 
 impl Hook {

@@ -47,7 +47,8 @@ fn survey_one(
 
 /// What speaks against a back end, whether or not it would load and attach.
 pub(crate) fn objection(backend: Backend) -> Option<String> {
-    unsafe_trampoline_of(backend).or_else(|| preemption_of(backend))
+    // The kernel's symbols are millions of bytes to read.
+    preemption_of(backend).or_else(|| unsafe_trampoline_of(backend))
 }
 
 /// Why the back end is not even to be tried.

@@ -52,11 +52,16 @@ pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
+    let (socket, result, flags) = arguments(context);
+    moved(socket, result, flags, direction, program);
+}
+
+/// The socket, the result and the flags.
+#[inline(always)]
+pub fn arguments(context: &RawTracePointContext) -> (u64, i32, u64) {
     let arguments = context.as_ptr().cast::<u64>();
     // SAFETY: both tracepoints have three arguments.
-    let (socket, result, flags) =
-        unsafe { (*arguments, *arguments.add(1) as i32, *arguments.add(2)) };
-    moved(socket, result, flags, direction, program);
+    unsafe { (*arguments, *arguments.add(1) as i32, *arguments.add(2)) }
 }
 
 /// The socket has moved `result` bytes, or failed.

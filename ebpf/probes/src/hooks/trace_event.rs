@@ -59,14 +59,7 @@ fn arguments(context: &TracePointContext) -> (u64, i32, u64) {
 #[tracepoint]
 #[inline(always)]
 pub fn event_witness_send(context: TracePointContext) -> u32 {
-    let (socket, result, flags) = arguments(&context);
-    witness::moved(
-        socket,
-        result,
-        flags,
-        direction::EGRESS,
-        program::SEND_WITNESS,
-    );
+    witness(&context, direction::EGRESS, program::SEND_WITNESS);
     0
 }
 
@@ -74,15 +67,14 @@ pub fn event_witness_send(context: TracePointContext) -> u32 {
 #[tracepoint]
 #[inline(always)]
 pub fn event_witness_recv(context: TracePointContext) -> u32 {
-    let (socket, result, flags) = arguments(&context);
-    witness::moved(
-        socket,
-        result,
-        flags,
-        direction::INGRESS,
-        program::RECEIVE_WITNESS,
-    );
+    witness(&context, direction::INGRESS, program::RECEIVE_WITNESS);
     0
+}
+
+#[inline(always)]
+fn witness(context: &TracePointContext, direction: u8, program: u32) {
+    let (socket, result, flags) = arguments(context);
+    witness::moved(socket, result, flags, direction, program);
 }
 
 /// A system call returns.

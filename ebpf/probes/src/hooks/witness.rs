@@ -5,8 +5,7 @@
 //! the tracepoint's own.
 
 use aya_ebpf::{
-    EbpfContext as _, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint,
-    programs::RawTracePointContext,
+    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 
 use super::{program, sock_tracepoint};
@@ -82,9 +81,6 @@ pub fn witness_recv_length(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
-    let arguments = context.as_ptr().cast::<u64>();
-    // SAFETY: both tracepoints have three arguments.
-    let (socket, result, flags) =
-        unsafe { (*arguments, *arguments.add(1) as i32, *arguments.add(2)) };
+    let (socket, result, flags) = sock_tracepoint::arguments(context);
     moved(socket, result, flags, direction, program);
 }

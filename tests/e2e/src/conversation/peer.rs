@@ -12,8 +12,10 @@ use super::Scale;
 use super::stream::{Listener, Stream, Transport};
 use crate::truth::{Group, Key, Tally};
 
-/// How long a peer waits for another before it gives up.
-const PATIENCE: Duration = Duration::from_mins(4);
+/// How long a peer waits for another before it gives up: an agent on an emulated processor takes minutes to start.
+const PATIENCE: Duration = Duration::from_mins(12);
+/// How often it looks at first, and at last: many peers wait while the agent starts on the same processor.
+const LOOKS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(100)];
 
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -111,11 +113,13 @@ impl Peer {
     pub(crate) fn wait_for(&self, name: &str) -> Result<String> {
         let path = self.directory.join(name);
         let deadline = Instant::now() + PATIENCE;
+        let [mut pause, longest] = LOOKS;
         while Instant::now() < deadline {
             if let Ok(text) = std::fs::read_to_string(&path) {
                 return Ok(text);
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(pause);
+            pause = (pause * 5 / 4).min(longest);
         }
         bail!("{name} did not appear")
     }

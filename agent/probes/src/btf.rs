@@ -161,7 +161,10 @@ impl Btf {
         }
         for member in &mut read.members {
             // Names are compared often: keep where they are, but make absent ones recognisable.
-            if text(names, member.name).is_none() {
+            if names
+                .get(member.name as usize)
+                .is_none_or(|first| *first == 0)
+            {
                 member.name = 0;
             }
         }

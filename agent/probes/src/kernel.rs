@@ -1,5 +1,10 @@
 //! What is known of the running kernel, and the object as it is loaded into it.
 
+use std::{
+    panic::resume_unwind,
+    thread::{self, ScopedJoinHandle},
+};
+
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel, maps::HashMap};
 use kerntally_abi::{CELLS, Layout, TallyKey, TallyValue, limits, role};
 
@@ -18,14 +23,34 @@ use crate::{
 /// What is known of the running kernel; large, and dropped once the programs are loaded.
 pub(crate) struct Kernel {
     pub(crate) btf: Btf,
+    pub(crate) shape: Shape,
+}
+
+impl Kernel {
+    /// Reads the kernel's own types; the two readers of them work side by side.
+    pub(crate) fn read(options: &Options) -> Result<Self, LoadError> {
+        let (btf, shape) = thread::scope(|scope| {
+            let beside = thread::Builder::new().spawn_scoped(scope, Btf::from_sys_fs);
+            let shape = Shape::read(options);
+            // Without a thread this one does its part.
+            let btf = beside.map_or_else(|_| Ok(Btf::from_sys_fs()), ScopedJoinHandle::join);
+            (btf, shape)
+        });
+        let btf = btf.unwrap_or_else(|panic| resume_unwind(panic));
+        let btf = btf.map_err(|error| LoadError::NoBtf(error.to_string()))?;
+        Ok(Self { btf, shape: shape? })
+    }
+}
+
+/// What the kernel's own types tell.
+pub(crate) struct Shape {
     layout: Layout,
     modern: bool,
     pub(crate) ways: Ways,
 }
 
-impl Kernel {
-    /// Reads the kernel's own types.
-    pub(crate) fn read(options: &Options) -> Result<Self, LoadError> {
+impl Shape {
+    fn read(options: &Options) -> Result<Self, LoadError> {
         let path = "/sys/kernel/btf/vmlinux";
         let bytes = std::fs::read(path).map_err(|error| LoadError::NoBtf(error.to_string()))?;
         let no_btf = |error: btf::BtfError| LoadError::NoBtf(error.to_string());
@@ -44,10 +69,7 @@ impl Kernel {
         } else {
             Tracepoints::Raw
         };
-        drop(types);
-        let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(error.to_string()))?;
         Ok(Self {
-            btf,
             layout,
             modern,
             ways: Ways {
@@ -64,13 +86,13 @@ pub(crate) fn load_object(
     kernel: &Kernel,
     backend: Backend,
 ) -> Result<Ebpf, String> {
-    let object = object::object(kernel.modern).map_err(|error| error.to_string())?;
-    let witnessed = kernel.ways.witnessed && backend == Backend::Fexit;
+    let object = object::object(kernel.shape.modern).map_err(|error| error.to_string())?;
+    let witnessed = kernel.shape.ways.witnessed && backend == Backend::Fexit;
     let layout = Plain(Layout {
         witnessed: witnessed.into(),
-        ..kernel.layout
+        ..kernel.shape.layout
     });
-    let default = if kernel.modern {
+    let default = if kernel.shape.modern {
         limits::CONNECTIONS
     } else {
         limits::CONNECTIONS_PREALLOCATED

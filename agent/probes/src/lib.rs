@@ -9,6 +9,7 @@ mod heap;
 mod kernel;
 mod kernel_run;
 mod layout;
+mod loading;
 mod object;
 mod open;
 mod options;

@@ -13,7 +13,11 @@ use aya::{
 
 use aya_obj::btf::BtfKind;
 
-use crate::{options::Backend, returns::ReturnHook};
+use crate::{
+    loading::{Load, Programs},
+    options::Backend,
+    returns::ReturnHook,
+};
 
 /// A program and the place it is attached to.
 #[derive(Clone, Copy, Debug)]
@@ -249,18 +253,29 @@ pub(crate) fn hooks(
     lives.iter().chain(witnesses).chain(data).chain(release)
 }
 
+/// The loads of the hooks' programs.
+pub(crate) fn loads<'object>(
+    programs: &mut Programs<'object>,
+    hooks: impl Iterator<Item = &'static Hook>,
+    btf: &'object Btf,
+) -> Result<Vec<Load<'object>>, String> {
+    hooks
+        .map(|hook| {
+            let program = programs.take(hook.program)?;
+            Ok(Box::new(|| hook.load(program, btf)) as Load<'object>)
+        })
+        .collect()
+}
+
 impl Hook {
-    /// Loads the program; `false` if the kernel lacks an optional target.
-    pub(crate) fn load(&self, ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, String> {
-        let program = ebpf
-            .program_mut(self.program)
-            .ok_or_else(|| format!("program `{}` is not in the object", self.program))?;
+    /// Loads the program, unless the kernel lacks an optional target.
+    fn load(&self, program: &mut Program, btf: &Btf) -> Result<(), String> {
         if self.optional
             && btf
                 .id_by_type_name_kind(self.target, BtfKind::Func)
                 .is_err()
         {
-            return Ok(false);
+            return Ok(());
         }
         let loaded = match self.kind {
             Kind::Fexit => <&mut FExit>::try_from(program).and_then(|it| it.load(self.target, btf)),
@@ -275,12 +290,10 @@ impl Hook {
             }
             Kind::TraceEvent(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
         };
-        loaded
-            .map(|()| true)
-            .map_err(|error| self.explain("load", &error))
+        loaded.map_err(|error| self.explain("load", &error))
     }
 
-    /// Whether [`Hook::load`] has loaded it.
+    /// Whether it is loaded.
     pub(crate) fn is_loaded(&self, ebpf: &Ebpf) -> bool {
         ebpf.program(self.program)
             .is_some_and(|program| program.fd().is_ok())

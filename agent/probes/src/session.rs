@@ -18,6 +18,7 @@ use crate::{
     LoadError,
     error::operation,
     kernel::{Kernel, add_catch_all, cpu_numbers, load_object, share},
+    loading::{self, Programs},
     options::{Backend, BackendChoice, Options},
     programs::{self, Link, Ways},
     record::{self, Record},
@@ -110,10 +111,11 @@ impl Session {
             returns::clear_abandoned();
         }
         let mut ebpf = load_object(options, kernel, backend)?;
-        for hook in programs::hooks(backend, kernel.ways) {
-            hook.load(&mut ebpf, &kernel.btf)?;
-        }
-        tables::load(&mut ebpf, &kernel.btf)?;
+        let hooks = programs::hooks(backend, kernel.shape.ways);
+        let mut programs = Programs::of(&mut ebpf);
+        let mut loads = programs::loads(&mut programs, hooks, &kernel.btf)?;
+        loads.extend(tables::loads(&mut programs, &kernel.btf)?);
+        loading::load(loads)?;
         let ring = ebpf
             .take_map("RING")
             .ok_or("map `RING` is not in the object")?;
@@ -129,7 +131,7 @@ impl Session {
             tally: TallyReader::default(),
             links: Vec::new(),
             backend,
-            ways: kernel.ways,
+            ways: kernel.shape.ways,
             refused: Vec::new(),
             control: Control::default(),
             switched_off: [0; 2],

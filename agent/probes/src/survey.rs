@@ -39,7 +39,7 @@ fn survey_one(
 ) -> Result<Vec<MapMemory>, String> {
     unsafe_trampoline_of(backend).map_or(Ok(()), Err)?;
     let memory = Session::try_backend(options, kernel, backend)?.map_memory();
-    if kernel.ways.witnessed {
+    if kernel.shape.ways.witnessed {
         return Ok(memory);
     }
     preemption_of(backend).map_or(Ok(memory), Err)

@@ -2,14 +2,18 @@
 
 use std::os::fd::AsFd as _;
 
-use aya::{Btf, Ebpf, programs::Program};
+use aya::{
+    Btf, Ebpf,
+    programs::{Iter, RawTracePoint},
+};
 use kerntally_abi::{TallyKey, TallyValue};
 use kerntally_machine::{Connection, Request};
 
 use crate::{
     LoadError,
-    error::operation,
+    error::{chain, operation},
     kernel_run,
+    loading::{Load, Programs},
     session::{Plain, map_fd},
     walk,
 };
@@ -71,13 +75,19 @@ table!(
     Processes: u32, [u64; 2], "PROCESSES", "walk_processes"
 );
 
-/// Loads the programs that are run on demand.
-pub(crate) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
+/// The loads of the programs that are run on demand.
+pub(crate) fn loads<'object>(
+    programs: &mut Programs<'object>,
+    btf: &'object Btf,
+) -> Result<Vec<Load<'object>>, String> {
+    let mut loads = Vec::new();
     for name in [SWEEP, CHANGE] {
-        let program = named(ebpf, name)?;
-        <&mut aya::programs::RawTracePoint>::try_from(program)
-            .and_then(aya::programs::RawTracePoint::load)
-            .map_err(|error| format!("load of `{name}`: {}", crate::error::chain(&error)))?;
+        let program = programs.take(name)?;
+        loads.push(Box::new(move || {
+            <&mut RawTracePoint>::try_from(program)
+                .and_then(RawTracePoint::load)
+                .map_err(|error| format!("load of `{name}`: {}", chain(&error)))
+        }) as Load<'object>);
     }
     for name in [
         Connections::PROGRAM,
@@ -86,17 +96,14 @@ pub(crate) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
         UnixSockets::PROGRAM,
         Processes::PROGRAM,
     ] {
-        let program = named(ebpf, name)?;
-        <&mut aya::programs::Iter>::try_from(program)
-            .and_then(|it| it.load("bpf_map_elem", btf))
-            .map_err(|error| format!("load of `{name}`: {}", crate::error::chain(&error)))?;
+        let program = programs.take(name)?;
+        loads.push(Box::new(move || {
+            <&mut Iter>::try_from(program)
+                .and_then(|it| it.load("bpf_map_elem", btf))
+                .map_err(|error| format!("load of `{name}`: {}", chain(&error)))
+        }));
     }
-    Ok(())
-}
-
-fn named<'ebpf>(ebpf: &'ebpf mut Ebpf, name: &str) -> Result<&'ebpf mut Program, String> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| format!("program `{name}` is not in the object"))
+    Ok(loads)
 }
 
 /// Hands every entry of a table to `sink`.

@@ -127,7 +127,6 @@ impl Choice {
             check: false,
             pairs: PAIRS_OF_SUBSET,
             filter: subset(),
-            jobs: 1,
             brief: false,
             limit: 900,
             ..Self::matrix()

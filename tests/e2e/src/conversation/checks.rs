@@ -11,7 +11,7 @@ use super::cases::{self, Case, SECRETS};
 use super::driver::RunOptions;
 use super::running::Running;
 use super::stream::Transport;
-use super::{budgets, compat};
+use super::{budgets, compat, crowd};
 use crate::agent::Agent;
 use crate::kernel_objects::{KernelObjects, pinned};
 use crate::truth::Tally;
@@ -55,6 +55,10 @@ pub(super) const ALL: &[Check] = &[
     Check {
         name: "server-of-32-bit",
         run: compat::server,
+    },
+    Check {
+        name: "thousands-wait-in-one-call",
+        run: crowd::waits,
     },
     Check {
         name: "cycles-under-load",

@@ -7,6 +7,7 @@ mod budgets;
 mod cases;
 mod checks;
 mod compat;
+mod crowd;
 mod driver;
 mod judge;
 mod peer;

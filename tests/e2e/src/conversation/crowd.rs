@@ -1,0 +1,113 @@
+//! More threads that wait in one function of the kernel than the back end kprobe can follow.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::driver::RunOptions;
+use crate::agent::Agent;
+use crate::ledger::Ledger;
+use crate::load::raise_descriptors;
+
+/// The kernel is asked to show 2,048 returns of a function at a time.
+const THREADS: usize = 2_200;
+/// Room for a thread that does nothing.
+const STACK_BYTES: usize = 64 << 10;
+/// How long the threads may take until all of them wait.
+const WAIT_WITHIN: Duration = Duration::from_secs(120);
+const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Every exchange is tallied, or its request's receive was missed and counted.
+pub(super) fn waits(options: &RunOptions, binary: &Path) -> Result<()> {
+    let mut agent_options = options.agent_options(binary, "agent-crowd")?;
+    let own = std::env::current_exe()?;
+    let include = format!("discovery.include=[{{exe: \"{}\"}}]", own.display());
+    agent_options.sets.push(include);
+    let agent = Agent::start(&agent_options)?;
+    let few = agent.json(&["status"])?["backend"]["name"] == "kprobe";
+    converse()?;
+    let deadline = Instant::now() + options.settle;
+    loop {
+        let ledger = agent.ledger()?;
+        let Some(shortfall) = shortfall(&ledger, few) else {
+            ensure!(ledger.imbalances().is_empty(), "{ledger:?}");
+            return Ok(());
+        };
+        ensure!(Instant::now() < deadline, "{shortfall}: {ledger:?}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+fn shortfall(ledger: &Ledger, few: bool) -> Option<&'static str> {
+    let threads = THREADS as u64;
+    let missed = ledger.blind.get("missed_returns").copied().unwrap_or(0);
+    let joined = ledger.outcome_of("server", "joined_midstream");
+    if ledger.outcome_of("client", "tallied") != threads {
+        return Some("not every request of the client was tallied");
+    }
+    if ledger.outcome_of("server", "tallied") + joined != threads {
+        return Some("the server's exchanges are not all accounted for");
+    }
+    if few && missed == 0 {
+        return Some("no missed return was counted");
+    }
+    if joined > missed {
+        return Some("more receives were missed than counted");
+    }
+    None
+}
+
+/// Has every thread wait for a request, then asks one after the other.
+fn converse() -> Result<()> {
+    raise_descriptors();
+    let before = asleep()?;
+    let mut peers = Vec::new();
+    for _ in 0..THREADS {
+        let (client, server) = UnixStream::pair()?;
+        peers.push((client, spawn(server)?));
+    }
+    let deadline = Instant::now() + WAIT_WITHIN;
+    while asleep()? < before + THREADS {
+        ensure!(Instant::now() < deadline, "the threads do not all wait");
+        sleep(Duration::from_millis(50));
+    }
+    for (mut client, server) in peers {
+        client.write_all(REQUEST)?;
+        // Its own receive finds the response there, and room among the calls that the kernel follows.
+        let served = server.join().ok().context("a server panicked")?;
+        served.context("serving")?;
+        let mut answer = [0; RESPONSE.len()];
+        client.read_exact(&mut answer)?;
+        ensure!(answer == RESPONSE);
+    }
+    Ok(())
+}
+
+fn spawn(mut server: UnixStream) -> Result<JoinHandle<std::io::Result<()>>> {
+    let answer = move || {
+        let mut request = [0; REQUEST.len()];
+        server.read_exact(&mut request)?;
+        server.write_all(RESPONSE)
+    };
+    thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(answer)
+        .context("starting a thread")
+}
+
+/// Threads of this process that sleep.
+fn asleep() -> Result<usize> {
+    let mut sleeping = 0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else {
+            continue;
+        };
+        sleeping += usize::from(stat.contains(") S "));
+    }
+    Ok(sleeping)
+}

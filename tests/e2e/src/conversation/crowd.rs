@@ -18,7 +18,7 @@ const THREADS: usize = 2_200;
 /// Room for a thread that does nothing.
 const STACK_BYTES: usize = 64 << 10;
 /// How long the threads may take until all of them wait.
-const WAIT_WITHIN: Duration = Duration::from_secs(120);
+const WAIT_WITHIN: Duration = Duration::from_mins(2);
 const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 

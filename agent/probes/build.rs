@@ -6,6 +6,11 @@
 
 use std::{env, fs, io, path::Path, path::PathBuf};
 
+use object::{
+    build::elf::{Builder, SectionData},
+    elf::SHT_STRTAB,
+};
+
 const OBJECTS: [&str; 2] = ["kerntally.bpf.o", "kerntally-5.10.bpf.o"];
 
 fn main() -> io::Result<()> {
@@ -23,8 +28,28 @@ fn main() -> io::Result<()> {
 fn embed(from: &Path, to: &Path) -> io::Result<()> {
     println!("cargo::rerun-if-changed={}", from.display());
     if from.exists() {
-        fs::copy(from, to).map(|_bytes| ())
+        fs::write(to, without_debugging(&fs::read(from)?)?)
     } else {
         fs::write(to, [])
     }
+}
+
+/// The object without what only debuggers read, which is more than half of it.
+fn without_debugging(object: &[u8]) -> io::Result<Vec<u8>> {
+    let mut builder = Builder::read(object).map_err(io::Error::other)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        if name.starts_with(b".debug_") || name.starts_with(b".rel.debug_") {
+            section.delete = true;
+        }
+    }
+    // Names of sections lie among those of symbols, which the builder does not write.
+    let names = builder.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    builder.delete_orphans();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped).map_err(io::Error::other)?;
+    Ok(stripped)
 }

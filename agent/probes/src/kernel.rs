@@ -1,6 +1,7 @@
 //! What is known of the running kernel, and the object as it is loaded into it.
 
 use std::{
+    collections::HashSet,
     panic::resume_unwind,
     thread::{self, ScopedJoinHandle},
 };
@@ -11,13 +12,15 @@ use kerntally_abi::{CELLS, Layout, TallyKey, TallyValue, limits, role};
 use crate::{
     LoadError, btf,
     error::chain,
-    layout, object,
+    layout,
+    object::Object,
     options::{Backend, Options},
     preemption,
-    programs::{Tracepoints, Ways},
+    programs::{self, Tracepoints, Ways},
     returns,
     session::{Plain, map_fd},
     shared::SharedArray,
+    tables,
 };
 
 /// What is known of the running kernel; large, and dropped once the programs are loaded.
@@ -86,7 +89,10 @@ pub(crate) fn load_object(
     kernel: &Kernel,
     backend: Backend,
 ) -> Result<Ebpf, String> {
-    let object = object::object(kernel.shape.modern).map_err(|error| error.to_string())?;
+    let hooks = programs::hooks(backend, kernel.shape.ways).map(|hook| hook.program);
+    let wanted: HashSet<_> = hooks.chain(tables::programs()).collect();
+    let object = Object::with(kernel.shape.modern, |name| wanted.contains(name))
+        .map_err(|error| error.to_string())?;
     let witnessed = kernel.shape.ways.witnessed && backend == Backend::Fexit;
     let layout = Plain(Layout {
         witnessed: witnessed.into(),
@@ -116,7 +122,7 @@ pub(crate) fn load_object(
         .map_max_entries("COUNTERS", CELLS * cpu_numbers())
         .map_max_entries("CALLS", calls)
         .map_max_entries("CONNECTIONS", options.connections.unwrap_or(default));
-    loader.load(object).map_err(|error| chain(&error))
+    loader.load(object.bytes()).map_err(|error| chain(&error))
 }
 
 /// Makes the distributions that take what finds no key of its own.

@@ -75,13 +75,29 @@ table!(
     Processes: u32, [u64; 2], "PROCESSES", "walk_processes"
 );
 
+/// Programs that are run.
+const RUN: [&str; 2] = [SWEEP, CHANGE];
+/// Programs that show a table.
+const WALKS: [&str; 5] = [
+    Connections::PROGRAM,
+    Pipelined::PROGRAM,
+    Tally::PROGRAM,
+    UnixSockets::PROGRAM,
+    Processes::PROGRAM,
+];
+
+/// All programs of this module.
+pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
+    RUN.into_iter().chain(WALKS)
+}
+
 /// The loads of the programs that are run on demand.
 pub(crate) fn loads<'object>(
     programs: &mut Programs<'object>,
     btf: &'object Btf,
 ) -> Result<Vec<Load<'object>>, String> {
     let mut loads = Vec::new();
-    for name in [SWEEP, CHANGE] {
+    for name in RUN {
         let program = programs.take(name)?;
         loads.push(Box::new(move || {
             <&mut RawTracePoint>::try_from(program)
@@ -89,13 +105,7 @@ pub(crate) fn loads<'object>(
                 .map_err(|error| format!("load of `{name}`: {}", chain(&error)))
         }) as Load<'object>);
     }
-    for name in [
-        Connections::PROGRAM,
-        Pipelined::PROGRAM,
-        Tally::PROGRAM,
-        UnixSockets::PROGRAM,
-        Processes::PROGRAM,
-    ] {
+    for name in WALKS {
         let program = programs.take(name)?;
         loads.push(Box::new(move || {
             <&mut Iter>::try_from(program)

@@ -12,6 +12,7 @@ use clap::Args;
 
 use crate::command;
 use crate::linker::cargo;
+use crate::side_by_side::side_by_side;
 use crate::workspace::Workspace;
 
 /// Longest input: above the kept head of a request, with its record around it.
@@ -78,17 +79,15 @@ pub(crate) fn fuzz(workspace: &Workspace, choice: &Choice) -> Result<Vec<Finding
         );
     }
     let programs = build(workspace)?;
-    let chosen = known
+    let chosen: Vec<_> = known
         .iter()
-        .filter(|target| choice.targets.is_empty() || choice.targets.contains(*target));
-    chosen
-        .map(|target| {
-            Ok(Finding {
-                target: target.clone(),
-                outcome: run_target(workspace, &programs.join(target), target, choice.seconds),
-            })
-        })
-        .collect()
+        .filter(|target| choice.targets.is_empty() || choice.targets.contains(*target))
+        .collect();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(side_by_side(&chosen, cores, |target| Finding {
+        target: (*target).clone(),
+        outcome: run_target(workspace, &programs.join(target), target, choice.seconds),
+    }))
 }
 
 /// Each file of `fuzz_targets` is one.

@@ -20,6 +20,7 @@ mod packages;
 mod progress;
 mod run;
 mod setup;
+mod side_by_side;
 mod style;
 mod toolchain;
 mod vm;

@@ -11,8 +11,6 @@ mod qemu;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -20,6 +18,7 @@ use clap::Args;
 
 use crate::packages::{Purpose, ensure_program};
 use crate::progress::{Step, seconds};
+use crate::side_by_side::side_by_side;
 use crate::workspace::Workspace;
 use crate::{build, command};
 use console::{CaseResult, Console, Outcome};
@@ -59,7 +58,7 @@ pub(crate) struct Choice {
     /// Guests at a time; each keeps more than one of the machine's processors busy
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// With the back ends that `auto` does not take, only the gate's cases
+    /// Every case on the oldest and the newest kernel, with the back end that `auto` takes there; else the gate's cases
     #[arg(long)]
     brief: bool,
     /// Only cases whose names contain one of these words
@@ -133,7 +132,7 @@ impl Choice {
         }
     }
 
-    /// Every kernel with every back end it offers, and with one of them every case.
+    /// Every kernel with every back end it offers; every case on the oldest and the newest.
     pub(crate) fn matrix() -> Self {
         Self {
             kernel: Vec::new(),
@@ -169,7 +168,10 @@ impl Choice {
     }
 
     fn job(&self, line: Line, backend: String) -> Job {
-        let brief = self.brief && line.backends.first() != Some(&backend.as_str());
+        let ends = [LINES.first(), LINES.last()];
+        let at_an_end = ends.iter().flatten().any(|end| end.name == line.name);
+        let taken = line.backends.first() == Some(&backend.as_str());
+        let brief = self.brief && !(at_an_end && taken);
         let (filter, pairs) = if brief {
             (subset(), PAIRS_OF_SUBSET)
         } else {
@@ -250,27 +252,17 @@ pub(crate) fn guests(workspace: &Workspace, choice: &Choice) -> Result<Guests> {
     let archive = archive(workspace)?;
     let mut guests = Guests::default();
     let jobs = guests.with_kernels(workspace, choice.jobs());
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..choice.jobs.clamp(1, jobs.len().max(1)) {
-            scope.spawn(|| {
-                while let Some((job, kernel)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let step = Step::begin(job.name());
-                    let result = guest(workspace, choice, kernel, job, &archive);
-                    step.end(
-                        result
-                            .as_ref()
-                            .map_or("failed", |(_, outcome)| outcome.name()),
-                    );
-                    done.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((job.name(), result));
-                }
-            });
-        }
+    let played = side_by_side(&jobs, choice.jobs, |(job, kernel)| {
+        let step = Step::begin(job.name());
+        let result = guest(workspace, choice, kernel, job, &archive);
+        step.end(
+            result
+                .as_ref()
+                .map_or("failed", |(_, outcome)| outcome.name()),
+        );
+        (job.name(), result)
     });
-    for (name, result) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    for (name, result) in played {
         let (console, outcome) = result?;
         guests.add(&name, &console, outcome);
     }

@@ -141,7 +141,7 @@ pub struct Request {
     pub tgid: u32,
     /// Its position on the connection, from 0.
     pub sequence: u32,
-    /// Where it began in the socket's own count of bytes sent (clients, TCP only).
+    /// Where it began in the socket's own count of bytes sent; where that is not to be had, the thread that sent it.
     pub position: u32,
     /// Slot that holds its head, or [`NO_SLOT`].
     pub slot: u16,
@@ -175,7 +175,8 @@ pub struct Connection {
     pub ends: [u64; 2],
     /// Inode number of the socket, its identity together with its address.
     pub inode: u32,
-    /// Bytes that had been sent, by the socket's own count, when an early response was received.
+    /// Bytes that had been sent, by the socket's own count, when an early response was received; where that is not to be
+    /// had, the thread that received it.
     pub early_position: u32,
     /// Sequence number of the next request to arrive.
     pub arrived: u32,
@@ -205,8 +206,10 @@ pub struct Connection {
     pub length_at: u16,
     /// Bytes from the end of that value to the end of the head.
     pub length_rest: u16,
+    /// 1 if calls on the socket had been seen before it was taken for one that speaks HTTP: it began earlier.
+    pub joined: u8,
     /// Explicit padding, zero.
-    pub padding: [u8; 2],
+    pub padding: u8,
 }
 
 const _: () = assert!(size_of::<Direction>() == 40);
@@ -298,7 +301,8 @@ impl Connection {
         server_port: 0,
         length_at: 0,
         length_rest: 0,
-        padding: [0; 2],
+        joined: 0,
+        padding: 0,
     };
 
     /// Requests that wait for the end of their response.

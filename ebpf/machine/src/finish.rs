@@ -48,13 +48,18 @@ pub(crate) fn todo<H: Host>(connection: &mut Connection, work: &mut Work, host: 
 pub(crate) fn push<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     let waiting = connection.waiting();
     let server = connection.role == role::SERVER;
+    let positioned = connection.positioned != 0;
     let direction = &mut connection.directions[REQUEST];
     let request = &mut work.request;
     request.start_ns = direction.time_ns;
     request.bytes = u64::from(direction.head_len) + body_length(direction);
     request.tgid = work.tgid;
     request.sequence = connection.arrived;
-    request.position = work.start_position;
+    request.position = if positioned {
+        work.start_position
+    } else {
+        work.thread
+    };
     request.slot = direction.slot;
     request.head_len = direction.head_len;
     request.method_len = direction.method_len;
@@ -228,9 +233,9 @@ fn meet<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
     }
 }
 
-/// Whether the response that came early answers the request in `work.request`: by TCP's own positions,
-/// the request had been written when the response was received; elsewhere it follows at once, on a
-/// connection that is known.
+/// Whether the response that came early answers the request in `work.request`: by TCP's own positions, the request
+/// had been written when the response was received. Elsewhere it follows at once, on a connection that is known
+/// from its beginning, and by another thread: one that is sending cannot receive meanwhile.
 #[inline(always)]
 fn belongs(connection: &Connection, work: &Work) -> bool {
     if connection.positioned != 0 {
@@ -239,10 +244,14 @@ fn belongs(connection: &Connection, work: &Work) -> bool {
             .wrapping_sub(work.request.position);
         return before != 0 && before <= u32::MAX / 2;
     }
+    if connection.early_position == work.request.position {
+        return false;
+    }
     let since = work
         .now_ns
         .saturating_sub(connection.directions[RESPONSE].time_ns);
-    since < HELD_NS && (work.request.sequence > 0 || work.settled != 0)
+    let new = work.settled != 0 && connection.joined == 0;
+    since < HELD_NS && (work.request.sequence > 0 || new)
 }
 
 /// Copies the request that waits longest to `work.request`.
@@ -505,6 +514,7 @@ pub fn finish_all<H: Host>(
     work.close_reason = close.reason as u8;
     // No call: what scratch memory says of the last one is of another socket.
     work.settled = 1;
+    work.thread = 0;
     // Where a half-read head stands: only what came after its newest byte can be its response.
     work.start_position = connection.directions[REQUEST].position.wrapping_sub(1);
     work.todo = if connection.given_up != 0 {

@@ -367,7 +367,7 @@ fn status_line<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut
         return true;
     }
     let early = connection.waiting() == 0;
-    connection.early_position = work.opposite;
+    connection.early_position = work.early_position(connection);
     let direction = &mut connection.directions[RESPONSE];
     direction.bits &= bits::POSITIONED;
     if early {

@@ -37,6 +37,8 @@ pub struct Event {
     pub position: u32,
     /// Its count in the other direction (where positioned).
     pub opposite: u32,
+    /// The caller's thread, never 0.
+    pub thread: u32,
     /// The bytes can be read.
     pub readable: bool,
     /// The hooks have been attached for so long that a first sight is a new connection, not an old one.
@@ -91,6 +93,8 @@ pub struct Work {
     pub end_position: u32,
     /// The socket's own count in the other direction.
     pub opposite: u32,
+    /// The caller's thread; 0 where there is no call.
+    pub thread: u32,
     /// Bits of [`todo`].
     pub todo: u8,
     /// The window's bytes do not suffice for the next step.
@@ -130,6 +134,7 @@ impl Work {
             start_position: 0,
             end_position: 0,
             opposite: 0,
+            thread: 0,
             todo: 0,
             starved: 0,
             settled: 0,
@@ -140,6 +145,17 @@ impl Work {
             reserved: [0; 5],
             ended: Ended::NONE,
             whole: Whole::NONE,
+        }
+    }
+
+    /// What tells an early response's place from that of a request: the bytes that had been sent, or, where those are not
+    /// counted, the thread.
+    #[inline(always)]
+    pub(crate) const fn early_position(&self, connection: &Connection) -> u32 {
+        if connection.positioned != 0 {
+            self.opposite
+        } else {
+            self.thread
         }
     }
 
@@ -169,6 +185,7 @@ impl Work {
         self.start_position = event.position.wrapping_sub(event.len);
         self.end_position = event.position;
         self.opposite = event.opposite;
+        self.thread = event.thread;
     }
 }
 

@@ -230,7 +230,7 @@ fn response<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H)
         remember(connection, &work.whole);
     }
     host.barrier();
-    connection.early_position = work.opposite;
+    connection.early_position = work.early_position(connection);
     let direction = &mut connection.directions[RESPONSE];
     direction.bits = direction.bits & bits::POSITIONED | work.whole.bits;
     direction.head_len = work.whole.end as u16;

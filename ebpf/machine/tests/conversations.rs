@@ -9,7 +9,7 @@
 
 mod world;
 
-use kerntally_abi::{Counter, EndReason};
+use kerntally_abi::{Counter, EndReason, role};
 use kerntally_machine::{REQUEST, RESPONSE};
 use world::World;
 
@@ -459,6 +459,35 @@ fn finds_the_request_of_a_response_that_began_early() {
         assert_eq!(world.statuses(), [200, 404], "cut at {cut}");
         assert_eq!(world.memory.finished[0].head.as_bytes(), GET);
         assert_eq!(world.slots(), 0);
+    }
+}
+
+#[test]
+fn a_response_received_before_its_thread_sent_is_nobodys() {
+    let mut world = World::new(role::CLIENT);
+    world.threads = [7, 7];
+    world.response(OK);
+    for _ in 0..3 {
+        world.request(GET);
+        world.response(MISSING);
+    }
+    assert_eq!(world.statuses(), [404, 404, 404]);
+    assert_eq!(world.counter(Counter::JoinedClient), 1);
+    assert_eq!(world.slots(), 0);
+}
+
+#[test]
+fn an_early_response_is_the_first_requests_only_if_the_connection_is_new() {
+    for (joined, statuses) in [(0, &[200, 404][..]), (1, &[404])] {
+        let mut world = World::new(role::CLIENT);
+        world.connection.joined = joined;
+        world.response(OK);
+        world.request(GET);
+        if joined == 0 {
+            world.request(GET);
+        }
+        world.response(MISSING);
+        assert_eq!(world.statuses(), statuses);
     }
 }
 

@@ -135,6 +135,7 @@ impl Stage<'_> {
                 tgid: 1,
                 position: self.position(side),
                 opposite: self.position(1 - side),
+                thread: 1 + side as u32,
                 readable: true,
                 settled: true,
             };

@@ -290,6 +290,7 @@ impl Play {
             tgid: 1,
             position: to as u32,
             opposite: self.passed[socket][1 - side] as u32,
+            thread: 1 + side as u32,
             readable: true,
             settled: true,
         };

@@ -223,10 +223,11 @@ pub fn now() -> u64 {
     unsafe { generated::bpf_ktime_get_ns() }
 }
 
-/// Thread group of the current task.
+/// Thread group and thread of the current task.
 #[inline(always)]
-pub fn tgid() -> u32 {
-    (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32
+pub fn caller() -> (u32, u32) {
+    let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
+    ((both >> 32) as u32, both as u32)
 }
 
 /// `value & mask`, in a form that the compiler cannot prove redundant and drop: the verifier needs to see

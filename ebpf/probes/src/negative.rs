@@ -62,6 +62,16 @@ pub fn passes(socket: u64, direction: u8, attachment: u32, generation: u32) -> b
     }
 }
 
+/// Whether a call on the socket has been passed over since the hooks were attached.
+#[inline(always)]
+pub fn knows(socket: u64, attachment: u32) -> bool {
+    let Some(cell) = cell(socket) else {
+        return false;
+    };
+    // SAFETY: the pointer is to a live element of the map; `passes` has forgotten a Unix socket's successor.
+    unsafe { (*cell).socket == socket && (*cell).attachment == attachment }
+}
+
 /// Remembers that the socket is not to be looked at.
 #[inline(always)]
 pub fn remember(

@@ -121,7 +121,7 @@ extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
 
 #[inline(always)]
 fn follow_call(program: u32, call: &Moved, control: &Control, scratch: *mut Scratch) {
-    let tgid = kernel::tgid();
+    let (tgid, thread) = kernel::caller();
     let connection = match known(program, call, scratch) {
         Some(connection) => connection,
         None => match first_sight(call, control, scratch, tgid) {
@@ -164,6 +164,7 @@ fn follow_call(program: u32, call: &Moved, control: &Control, scratch: *mut Scra
         position: position(connection, call.socket, ingress)
             .wrapping_sub(scratch.buffer.behind as u32),
         opposite,
+        thread,
         readable: scratch.buffer.known != 0,
         settled: now_ns.wrapping_sub(control.attached_ns) > SETTLING_NS,
     };
@@ -315,6 +316,7 @@ fn enter(
     }
     fresh.positioned =
         u8::from(address_family != family::UNIX && kernel::is_positioned(call.socket));
+    fresh.joined = u8::from(negative::knows(call.socket, control.attachment));
     if CONNECTIONS.insert(&call.socket, &*fresh, NO_EXIST).is_err() {
         // The hook of the other direction may have been first: its entry, and what is open in it, stays.
         if let Some(connection) = CONNECTIONS.get_ptr_mut(&call.socket) {

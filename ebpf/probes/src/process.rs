@@ -54,7 +54,7 @@ pub fn exit_of(tgid: u32) -> u64 {
 /// Tells the agent that an announced process has replaced its program, or is exiting.
 #[inline(always)]
 pub fn changed(event: u32) {
-    let tgid = kernel::tgid();
+    let (tgid, _thread) = kernel::caller();
     let Some(process) = PROCESSES.get_ptr_mut(&tgid) else {
         return;
     };

@@ -306,6 +306,8 @@ pub(crate) struct World {
     pub(crate) memory: Memory,
     work: Box<Work>,
     pub(crate) now_ns: u64,
+    /// Threads of the calls in each direction.
+    pub(crate) threads: [u32; 2],
     positions: [u32; 2],
 }
 
@@ -318,6 +320,7 @@ impl World {
             memory: Memory::default(),
             work: Box::new(Work::new()),
             now_ns: 1000,
+            threads: [1, 2],
             positions: [0; 2],
         }
     }
@@ -359,6 +362,7 @@ impl World {
             tgid: 1,
             position,
             opposite,
+            thread: self.threads[side],
             readable: true,
             settled: true,
         };

@@ -1,5 +1,8 @@
 //! Connections older than the agent.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::super::peer::Peer;
@@ -18,6 +21,11 @@ pub(super) fn cases() -> Vec<Case> {
             "the return of a receive that was waiting when the agent attached is not seen",
         ),
         before("joined-in-mid-upload", upload_server, upload_client),
+        before(
+            "long-before-the-end-of-an-upload",
+            slow_upload_server,
+            upload_client,
+        ),
         before("joined-in-mid-download", download_server, download_client),
     ]
 }
@@ -107,6 +115,16 @@ fn upload_head(length: usize) -> Vec<u8> {
 }
 
 fn upload_server(peer: &mut Peer) -> Result<()> {
+    take_upload(peer, Duration::ZERO)
+}
+
+/// By the time of its response the hooks have settled: a connection that is met then might be a new one.
+fn slow_upload_server(peer: &mut Peer) -> Result<()> {
+    let pause = peer.scale.pause;
+    take_upload(peer, pause)
+}
+
+fn take_upload(peer: &mut Peer, pause: Duration) -> Result<()> {
     let stream = peer.listen()?.accept()?;
     let body = body(peer.scale.upload_bytes);
     let (first, rest) = body.split_at(body.len() / 2);
@@ -114,6 +132,9 @@ fn upload_server(peer: &mut Peer) -> Result<()> {
     stream.expect(first, &RecvBy::Recv)?;
     peer.mark("before-done")?;
     peer.wait_for("agent-ready")?;
+    let (second, rest) = rest.split_at(rest.len() / 2);
+    stream.expect(second, &RecvBy::Recv)?;
+    sleep(pause);
     stream.expect(rest, &RecvBy::Recv)?;
     stream.send(
         &joined(&Turn::new("PUT", "/upload", 200).response),

@@ -480,23 +480,16 @@ mod tests {
     }
 
     #[test]
-    fn each_kernel_of_the_matrix_has_every_case_once_and_first() {
+    fn the_oldest_and_the_newest_kernel_have_every_case_and_come_first() {
         let jobs = Choice::matrix().jobs();
         let whole: Vec<_> = jobs
             .iter()
             .take_while(|job| job.filter.is_empty())
             .map(|job| (job.line.name, job.backend.as_str()))
             .collect();
-        assert_eq!(
-            whole,
-            [
-                ("5.10", "fexit"),
-                ("6.1", "fexit"),
-                ("6.12", "fexit"),
-                ("newest", "sock-tracepoint")
-            ]
-        );
-        assert!(jobs[4..].iter().all(|job| job.filter == subset()));
+        assert_eq!(whole, [("5.10", "fexit"), ("newest", "sock-tracepoint")]);
+        assert_eq!(jobs.len(), 14);
+        assert!(jobs[2..].iter().all(|job| job.filter == subset()));
     }
 
     #[test]

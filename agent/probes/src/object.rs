@@ -36,6 +36,7 @@ impl Object {
             return Err(LoadError::NotBuilt);
         }
         let mut object = Self::copy(embedded);
+        // What cannot be read the loader refuses, and says why.
         for place in unwanted(object.bytes(), wanted).unwrap_or_default() {
             object.hide(place);
         }

@@ -2,7 +2,7 @@
 //! 5.6), whatever calls it how often; the price is that a step gets numbers only (pointers need 5.13) and finds its
 //! memory again.
 
-use kerntally_machine::{Connection, Host as _, MAX_STEPS, close_step, step};
+use kerntally_machine::{Connection, Host as _, MAX_STEPS, Work, close_step, step};
 
 use super::Kernel;
 use crate::{
@@ -41,32 +41,25 @@ pub(super) fn close_steps(host: &Kernel, _connection: *mut Connection) {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn next_step(program: u64, socket: u64, side: u64) -> u64 {
-    let (Some(scratch), Some(connection)) = (
-        SCRATCH.get_ptr_mut(program as u32),
-        CONNECTIONS.get_ptr_mut(&socket),
-    ) else {
-        return 1;
-    };
-    let mut host = Kernel {
-        socket,
-        scratch,
-        program: program as u32,
-    };
-    let side = kernel::bounded(side as u32, 1) as usize & 1;
-    // SAFETY: both point to live map values; the scratch memory is the calling program's own.
-    unsafe {
-        u64::from(!step(
-            &mut *connection,
-            side,
-            &mut (*scratch).work,
-            &mut host,
-        ))
-    }
+    take(program, socket, |connection, work, host| {
+        let side = kernel::bounded(side as u32, 1) as usize & 1;
+        step(connection, side, work, host)
+    })
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn next_close_step(program: u64, socket: u64) -> u64 {
+    take(program, socket, close_step)
+}
+
+/// Takes one step, with the memory of the calling program and the socket's entry found again.
+#[inline(always)]
+fn take(
+    program: u64,
+    socket: u64,
+    step: impl FnOnce(&mut Connection, &mut Work, &mut Kernel) -> bool,
+) -> u64 {
     let (Some(scratch), Some(connection)) = (
         SCRATCH.get_ptr_mut(program as u32),
         CONNECTIONS.get_ptr_mut(&socket),
@@ -78,12 +71,6 @@ extern "C" fn next_close_step(program: u64, socket: u64) -> u64 {
         scratch,
         program: program as u32,
     };
-    // SAFETY: as above.
-    unsafe {
-        u64::from(!close_step(
-            &mut *connection,
-            &mut (*scratch).work,
-            &mut host,
-        ))
-    }
+    // SAFETY: both point to live map values; the scratch memory is the calling program's own.
+    unsafe { u64::from(!step(&mut *connection, &mut (*scratch).work, &mut host)) }
 }

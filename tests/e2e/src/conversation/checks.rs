@@ -14,6 +14,7 @@ use super::stream::Transport;
 use super::{budgets, compat, crowd};
 use crate::agent::Agent;
 use crate::kernel_objects::{KernelObjects, pinned};
+use crate::ledger::Ledger;
 use crate::truth::Tally;
 
 /// One check.
@@ -77,7 +78,7 @@ fn case(name: &str) -> Result<&'static Case> {
     cases::find(name).with_context(|| format!("there is no case {name}"))
 }
 
-fn start_agent(options: &RunOptions, binary: &Path, name: &str) -> Result<Agent> {
+pub(super) fn start_agent(options: &RunOptions, binary: &Path, name: &str) -> Result<Agent> {
     Agent::start(&options.agent_options(binary, name)?)
 }
 
@@ -112,6 +113,31 @@ fn play_and_compare(options: &RunOptions, agent: &Agent, name: &str, attempt: us
         }
     }
     Ok(())
+}
+
+/// Waits until nothing is missing in the ledger, and it closes.
+pub(super) fn ledger_settles(
+    options: &RunOptions,
+    agent: &Agent,
+    shortfall: impl Fn(&Ledger) -> Option<&'static str>,
+) -> Result<()> {
+    let deadline = Instant::now() + options.settle;
+    loop {
+        let ledger = agent.ledger()?;
+        let Some(shortfall) = shortfall(&ledger) else {
+            ensure!(ledger.imbalances().is_empty(), "{ledger:?}");
+            return Ok(());
+        };
+        ensure!(Instant::now() < deadline, "{shortfall}: {ledger:?}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+/// Name of the back end that the agent uses.
+pub(super) fn backend(agent: &Agent) -> Result<String> {
+    let status = agent.json(&["status"])?;
+    let name = status["backend"]["name"].as_str();
+    Ok(name.context("the status names the back end")?.to_owned())
 }
 
 fn ledger_closes(agent: &Agent) -> Result<()> {

@@ -6,18 +6,18 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::checks::{backend, ledger_settles};
 use super::driver::RunOptions;
 use crate::agent::Agent;
 use crate::ledger::Ledger;
 
 const REQUESTS: u64 = 20;
-const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n";
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(super) const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(super) const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Where the program is loaded, and where it reads to.
 const BASE: u32 = 0x0804_8000;
@@ -80,23 +80,12 @@ pub(super) fn server(options: &RunOptions, binary: &Path) -> Result<()> {
     );
     agent_options.sets.push(include);
     let agent = Agent::start(&agent_options)?;
-    let backend = agent.json(&["status"])?["backend"]["name"]
-        .as_str()
-        .context("the status names the back end")?
-        .to_owned();
+    let backend = backend(&agent)?;
     ask(&file)?;
     let seen_there = matches!(backend.as_str(), "fexit" | "kprobe");
-    let deadline = Instant::now() + options.settle;
-    loop {
-        let ledger = agent.ledger()?;
-        let shortfall = shortfall(&ledger, seen_there, backend == "syscall");
-        let Some(shortfall) = shortfall else {
-            ensure!(ledger.imbalances().is_empty(), "{ledger:?}");
-            return Ok(());
-        };
-        ensure!(Instant::now() < deadline, "{shortfall}: {ledger:?}");
-        sleep(Duration::from_millis(200));
-    }
+    ledger_settles(options, &agent, |ledger| {
+        shortfall(ledger, seen_there, backend == "syscall")
+    })
 }
 
 fn shortfall(ledger: &Ledger, server_seen: bool, calls_counted: bool) -> Option<&'static str> {

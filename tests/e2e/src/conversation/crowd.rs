@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::checks::{backend, ledger_settles, start_agent};
+use super::compat::{REQUEST, RESPONSE};
 use super::driver::RunOptions;
-use crate::agent::Agent;
 use crate::ledger::Ledger;
 use crate::load::raise_descriptors;
 
@@ -19,28 +20,13 @@ const THREADS: usize = 2_200;
 const STACK_BYTES: usize = 64 << 10;
 /// How long the threads may take until all of them wait.
 const WAIT_WITHIN: Duration = Duration::from_mins(2);
-const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n";
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Every exchange is tallied, or its request's receive was missed and counted.
 pub(super) fn waits(options: &RunOptions, binary: &Path) -> Result<()> {
-    let mut agent_options = options.agent_options(binary, "agent-crowd")?;
-    let own = std::env::current_exe()?;
-    let include = format!("discovery.include=[{{exe: \"{}\"}}]", own.display());
-    agent_options.sets.push(include);
-    let agent = Agent::start(&agent_options)?;
-    let few = agent.json(&["status"])?["backend"]["name"] == "kprobe";
+    let agent = start_agent(options, binary, "agent-crowd")?;
+    let few = backend(&agent)? == "kprobe";
     converse()?;
-    let deadline = Instant::now() + options.settle;
-    loop {
-        let ledger = agent.ledger()?;
-        let Some(shortfall) = shortfall(&ledger, few) else {
-            ensure!(ledger.imbalances().is_empty(), "{ledger:?}");
-            return Ok(());
-        };
-        ensure!(Instant::now() < deadline, "{shortfall}: {ledger:?}");
-        sleep(Duration::from_millis(200));
-    }
+    ledger_settles(options, &agent, |ledger| shortfall(ledger, few))
 }
 
 fn shortfall(ledger: &Ledger, few: bool) -> Option<&'static str> {

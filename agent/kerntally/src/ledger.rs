@@ -78,7 +78,7 @@ const CLIENT: [(Counter, Outcome); 7] = [
 
 /// Counters that stand for something other than exchanges. `HeadNotKept` is not among them: those exchanges
 /// are `tallied_degraded`.
-const BLIND: [Counter; 17] = [
+const BLIND: [Counter; 18] = [
     Counter::BufferUnreadable,
     Counter::NotHttp,
     Counter::ProtocolNotBuilt,
@@ -95,6 +95,7 @@ const BLIND: [Counter; 17] = [
     Counter::CompatCalls,
     Counter::MissedReturns,
     Counter::CallsNotKept,
+    Counter::CallsNotHandedOn,
     Counter::SkippedRuns,
 ];
 

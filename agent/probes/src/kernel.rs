@@ -1,6 +1,7 @@
 //! What is known of the running kernel, and the object as it is loaded into it.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     panic::resume_unwind,
     thread::{self, ScopedJoinHandle},
@@ -14,6 +15,7 @@ use crate::{
     error::chain,
     layout,
     object::Object,
+    onward::Shared,
     options::{Backend, Options},
     preemption,
     programs::{self, Tracepoints, Ways},
@@ -27,21 +29,33 @@ use crate::{
 pub(crate) struct Kernel {
     pub(crate) btf: Btf,
     pub(crate) shape: Shape,
+    /// The loader of the first back end that is tried.
+    loader: Cell<Option<EbpfLoader<'static>>>,
 }
 
 impl Kernel {
-    /// Reads the kernel's own types; the two readers of them work side by side.
+    /// Reads the kernel's own types. A loader reads them too, even one that will be given them: so it is made here,
+    /// beside the other reader.
     pub(crate) fn read(options: &Options) -> Result<Self, LoadError> {
-        let (btf, shape) = thread::scope(|scope| {
+        let (btf, shape, loader) = thread::scope(|scope| {
             let beside = thread::Builder::new().spawn_scoped(scope, Btf::from_sys_fs);
             let shape = Shape::read(options);
+            let loader = EbpfLoader::new();
             // Without a thread this one does its part.
             let btf = beside.map_or_else(|_| Ok(Btf::from_sys_fs()), ScopedJoinHandle::join);
-            (btf, shape)
+            (btf, shape, loader)
         });
         let btf = btf.unwrap_or_else(|panic| resume_unwind(panic));
         let btf = btf.map_err(|error| LoadError::NoBtf(error.to_string()))?;
-        Ok(Self { btf, shape: shape? })
+        Ok(Self {
+            btf,
+            shape: shape?,
+            loader: Cell::new(Some(loader)),
+        })
+    }
+
+    fn loader(&self) -> EbpfLoader<'static> {
+        self.loader.take().unwrap_or_default()
     }
 }
 
@@ -57,13 +71,12 @@ impl Shape {
         let path = "/sys/kernel/btf/vmlinux";
         let bytes = std::fs::read(path).map_err(|error| LoadError::NoBtf(error.to_string()))?;
         let no_btf = |error: btf::BtfError| LoadError::NoBtf(error.to_string());
-        let names = btf::Names::of(&bytes).map_err(no_btf)?;
         let types = btf::Btf::parse(&bytes).map_err(no_btf)?;
-        let layout = layout::read(&types, &names, options).map_err(no_btf)?;
+        let layout = layout::read(&types, options).map_err(no_btf)?;
         let modern = layout::is_modern(&types);
         let events = preemption::of_raw_tracepoints()
             && returns::has_trace_events()
-            && layout::has_trace_events(&types, &names);
+            && layout::has_trace_events(&types);
         let witnessed = modern
             && types.has_struct("trace_event_raw_sock_msg_length")
             && preemption::of_trampolines().is_some();
@@ -90,7 +103,8 @@ pub(crate) fn load_object(
     backend: Backend,
 ) -> Result<Ebpf, String> {
     let hooks = programs::hooks(backend, kernel.shape.ways).map(|hook| hook.program);
-    let wanted: HashSet<_> = hooks.chain(tables::programs()).collect();
+    let shared = Shared::of(backend, kernel.shape.ways).map(|shared| shared.program);
+    let wanted: HashSet<_> = hooks.chain(shared).chain(tables::programs()).collect();
     let object = Object::with(kernel.shape.modern, |name| wanted.contains(name))
         .map_err(|error| error.to_string())?;
     let witnessed = kernel.shape.ways.witnessed && backend == Backend::Fexit;
@@ -108,7 +122,7 @@ pub(crate) fn load_object(
         Backend::Fexit if witnessed => limits::CALLING_TASKS,
         _ => 1,
     };
-    let mut loader = EbpfLoader::new();
+    let mut loader: EbpfLoader<'_> = kernel.loader();
     loader
         .btf(Some(&kernel.btf))
         // A refusal is explained in a line; without it the kernel's first answer would be lost, because a
@@ -116,7 +130,8 @@ pub(crate) fn load_object(
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("LAYOUT", &layout, true)
         .map_max_entries("RING", options.ring_bytes)
-        .map_max_entries("HEADS", options.head_slots)
+        // The first is nobody's.
+        .map_max_entries("HEADS", options.head_slots.saturating_add(1))
         .map_max_entries("FREE_HEADS", options.head_slots)
         .map_max_entries("TALLY", options.tally_keys.saturating_add(2))
         .map_max_entries("COUNTERS", CELLS * cpu_numbers())

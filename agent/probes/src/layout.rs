@@ -3,7 +3,7 @@
 use kerntally_abi::{Layout, iov};
 
 use crate::{
-    btf::{Btf, BtfError, Names},
+    btf::{Btf, BtfError},
     options::Options,
 };
 
@@ -12,20 +12,20 @@ const OLD_ITER_MASK: u32 = 0xfe;
 
 /// Whether the tables of this kernel can allocate on demand from any context: its own allocator for BPF
 /// (6.1) shows in its types.
-pub(crate) fn is_modern(btf: &Btf) -> bool {
+pub(crate) fn is_modern(btf: &Btf<'_>) -> bool {
     btf.has_struct("bpf_mem_alloc")
 }
 
 /// Whether the trace events have their fields where the programs read them.
-pub(crate) fn has_trace_events(btf: &Btf, names: &Names<'_>) -> bool {
+pub(crate) fn has_trace_events(btf: &Btf<'_>) -> bool {
     let as_expected =
-        |(path, offset): &(&str, u32)| btf.offset(names, path).is_ok_and(|found| found == *offset);
+        |(path, offset): &(&str, u32)| btf.offset(path).is_ok_and(|found| found == *offset);
     kerntally_abi::trace_event::FIELDS.iter().all(as_expected)
 }
 
 /// Reads every offset and value.
-pub(crate) fn read(btf: &Btf, names: &Names<'_>, options: &Options) -> Result<Layout, BtfError> {
-    let at = |path: &str| btf.offset(names, path);
+pub(crate) fn read(btf: &Btf<'_>, options: &Options) -> Result<Layout, BtfError> {
+    let at = |path: &str| btf.offset(path);
     let either = |new: &str, old: &str| at(new).or_else(|_absent| at(old));
     let old_iter = at("iov_iter.iter_type").is_err();
     let ubuf = btf.value("ITER_UBUF");

@@ -31,8 +31,9 @@ pub(crate) struct Hook {
     optional: bool,
 }
 
+/// How a program comes to be run.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Fexit,
     Fentry,
     Kprobe,
@@ -40,6 +41,28 @@ enum Kind {
     RawTracepoint,
     /// A tracepoint through perf, of this category.
     TraceEvent(&'static str),
+}
+
+impl Kind {
+    /// Loads a program. Only trampolines are bound to their `target`.
+    pub(crate) fn load(
+        self,
+        program: &mut Program,
+        target: &str,
+        btf: &Btf,
+    ) -> Result<(), ProgramError> {
+        match self {
+            Self::Fexit => <&mut FExit>::try_from(program).and_then(|it| it.load(target, btf)),
+            Self::Fentry => <&mut FEntry>::try_from(program).and_then(|it| it.load(target, btf)),
+            Self::Kprobe | Self::Kretprobe => {
+                <&mut KProbe>::try_from(program).and_then(KProbe::load)
+            }
+            Self::RawTracepoint => {
+                <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load)
+            }
+            Self::TraceEvent(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
+        }
+    }
 }
 
 /// How programs are attached to tracepoints.
@@ -277,19 +300,7 @@ impl Hook {
         {
             return Ok(());
         }
-        let loaded = match self.kind {
-            Kind::Fexit => <&mut FExit>::try_from(program).and_then(|it| it.load(self.target, btf)),
-            Kind::Fentry => {
-                <&mut FEntry>::try_from(program).and_then(|it| it.load(self.target, btf))
-            }
-            Kind::Kprobe | Kind::Kretprobe => {
-                <&mut KProbe>::try_from(program).and_then(KProbe::load)
-            }
-            Kind::RawTracepoint => {
-                <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load)
-            }
-            Kind::TraceEvent(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
-        };
+        let loaded = self.kind.load(program, self.target, btf);
         loaded.map_err(|error| self.explain("load", &error))
     }
 

@@ -127,7 +127,7 @@ pub trait Host: Sized {
 
     /// Takes steps until one says that it was the last, at most as many as this host allows; false when
     /// there were more to take.
-    fn drive(&mut self, connection: &mut Connection, side: usize, work: &mut Work) -> bool;
+    fn drive(&mut self, connection: &mut Connection, work: &mut Work) -> bool;
 
     /// Takes steps of ending a connection until nothing waits.
     #[inline(always)]

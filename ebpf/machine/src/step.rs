@@ -167,6 +167,14 @@ impl Work {
             .wrapping_sub(self.end.wrapping_sub(self.position))
     }
 
+    /// The call's direction, read from memory: what a branch has told of it would double the verifier's ways from there
+    /// on.
+    #[inline(always)]
+    pub(crate) fn side<H: Host>(&self, host: &H) -> usize {
+        host.barrier();
+        host.masked(u32::from(self.side), 1) as usize & 1
+    }
+
     #[inline(always)]
     fn begin(&mut self, event: &Event) {
         self.now_ns = event.now_ns;
@@ -210,8 +218,7 @@ pub fn on_data<H: Host>(
     work.side = side as u8;
     // From here on all is read from memory: what the caller knew of the event would multiply the verifier's
     // ways.
-    host.barrier();
-    let side = host.masked(side as u32, 1) as usize & 1;
+    let side = work.side(host);
     if connection.stale[side] != 0 {
         connection.stale[side] = 0;
         finish::lose(&mut connection.directions[side], host);
@@ -228,14 +235,15 @@ pub fn on_data<H: Host>(
             work.todo |= todo::MEET;
         }
     }
-    host.barrier();
+    let side = work.side(host);
     account_position(connection, side, work, host);
-    host.barrier();
+    let side = work.side(host);
     let done = passes_unread(connection, side, work, host)
         || (H::WHOLE_HEADS && whole::take(connection, side, work, host));
     if !done {
-        run(connection, side, work, host);
+        run(connection, work, host);
     }
+    let side = work.side(host);
     // A response that was handed over may be at work elsewhere, and has all its bytes.
     let rest = work.len.wrapping_sub(work.mark);
     if rest != 0 {
@@ -311,13 +319,14 @@ fn passes_unread<H: Host>(
 }
 
 #[inline(always)]
-fn run<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host: &mut H) {
+fn run<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) {
+    let side = work.side(host);
     resume(connection, side, work, host);
-    if host.drive(connection, side, work) {
+    if host.drive(connection, work) {
         return;
     }
     host.count(Counter::StepBudget, 1);
-    if side == RESPONSE && connection.waiting() == 1 {
+    if work.side(host) == RESPONSE && connection.waiting() == 1 {
         // It ends with the next request or the close.
         connection.directions[RESPONSE].phase = Phase::UntilClose as u8;
         return;
@@ -345,13 +354,8 @@ fn resume<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, ho
 
 /// One step; false when there is nothing more to do.
 #[inline(always)]
-pub fn step<H: Host>(
-    connection: &mut Connection,
-    side: usize,
-    work: &mut Work,
-    host: &mut H,
-) -> bool {
-    host.barrier();
+pub fn step<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) -> bool {
+    let side = work.side(host);
     if work.todo != 0 {
         return finish::todo(connection, work, host);
     }

@@ -110,7 +110,7 @@ pub(crate) fn take<H: Host>(
     if !begun || (side == REQUEST && work.todo != 0) {
         return false;
     }
-    host.barrier();
+    let side = work.side(host);
     pass_body(connection, side, work);
     host.barrier();
     if side == RESPONSE && work.todo & todo::FINISH != 0 {

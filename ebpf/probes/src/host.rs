@@ -11,7 +11,7 @@ use crate::{
     buffer::Buffer,
     counters, emit,
     kernel::bounded,
-    maps::{FREE_HEADS, HEADS, HeadSlot, PIPELINED, PipelinedKey, Scratch},
+    maps::{FREE_HEADS, PIPELINED, PipelinedKey, Scratch, head_slot},
 };
 
 mod atomic;
@@ -71,11 +71,6 @@ fn inside(window: &Window, position: u32) -> *const u8 {
 fn copy(target: *mut u8, len: u32, source: *const u8) -> bool {
     // SAFETY: callers pass targets that are `len` bytes long; the helper checks the source.
     unsafe { generated::bpf_probe_read_kernel(target.cast(), len, source.cast()) == 0 }
-}
-
-#[inline(always)]
-fn slot(index: u16) -> Option<*mut HeadSlot> {
-    HEADS.get_ptr_mut(u32::from(index))
 }
 
 impl Kernel {
@@ -198,7 +193,7 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn save_carry(&mut self, index: u16, window: &mut Window, from: u32, _count: u32) {
-        if let Some(slot) = slot(index) {
+        if let Some(slot) = head_slot(index) {
             // SAFETY: the pointer is to a live element of the map.
             let carry = unsafe { &raw mut (*slot).carry };
             copy(carry.cast(), CARRY_BYTES as u32, at(window, from));
@@ -207,7 +202,7 @@ impl Host for Kernel {
 
     #[inline(always)]
     fn load_carry(&mut self, index: u16, window: &mut Window, _count: u32) {
-        if let Some(slot) = slot(index) {
+        if let Some(slot) = head_slot(index) {
             // SAFETY: the pointer is to a live element of the map.
             let carry = unsafe { &raw const (*slot).carry };
             copy(
@@ -223,7 +218,7 @@ impl Host for Kernel {
         if head_len as usize >= HEAD_BYTES {
             return;
         }
-        let Some(slot) = slot(index) else { return };
+        let Some(slot) = head_slot(index) else { return };
         let count = bounded(
             if count >= WINDOW_BYTES {
                 WINDOW_MASK
@@ -294,8 +289,8 @@ impl Host for Kernel {
     }
 
     #[inline(always)]
-    fn drive(&mut self, connection: &mut Connection, side: usize, _work: &mut Work) -> bool {
-        repeat::steps(self, connection, side)
+    fn drive(&mut self, connection: &mut Connection, _work: &mut Work) -> bool {
+        repeat::steps(self, connection)
     }
 
     #[inline(always)]

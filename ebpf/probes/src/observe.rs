@@ -66,14 +66,6 @@ fn scratch(program: u32) -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(program)
 }
 
-/// Takes one call in. `program` numbers the calling program's scratch memory.
-#[inline(always)]
-pub fn observe(program: u32, call: &Call) {
-    if !passes_over(call.socket, call.direction) {
-        look(program, call);
-    }
-}
-
 /// Whether a call on the socket needs no look.
 #[inline(always)]
 pub fn passes_over(socket: u64, direction: u8) -> bool {
@@ -88,24 +80,28 @@ pub fn passes_over(socket: u64, direction: u8) -> bool {
     )
 }
 
-/// What [`observe`] does with a call that needs a look.
+/// What a call is to [`follow`]: its length, and its direction in the lowest byte.
 #[inline(always)]
-pub fn look(program: u32, call: &Call) {
+pub fn packed(call: &Call) -> u64 {
+    u64::from(call.len) << 8 | u64::from(call.direction)
+}
+
+/// Puts the call's buffer where [`follow`] finds it; false if there is no such program.
+#[inline(always)]
+pub fn lay_out(program: u32, call: &Call) -> bool {
     let Some(scratch) = scratch(program) else {
-        return;
+        return false;
     };
     // SAFETY: the scratch memory is this program's own on this CPU.
     unsafe { (*scratch).buffer = call.buffer };
-    let moved = u64::from(call.len) << 8 | u64::from(call.direction);
-    follow(u64::from(program), call.socket, moved);
+    true
 }
 
-/// The part of [`observe`] that all programs share: a global function, which the verifier looks at once and
-/// on its own (kernel 5.6). It gets numbers only (pointers need 5.13): `moved` is the length, and the
-/// direction in its lowest byte; the buffer lies in the program's scratch memory.
+/// Takes in a call that needs a look: a global function, which the verifier looks at once in each program, and on its
+/// own (kernel 5.6). It gets numbers only (pointers need 5.13); the buffer is what [`lay_out`] put there.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
+pub extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
     let program = program as u32;
     let (Some(control), Some(scratch)) = (control(), scratch(program)) else {
         return 0;
@@ -122,7 +118,7 @@ extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
 #[inline(always)]
 fn follow_call(program: u32, call: &Moved, control: &Control, scratch: *mut Scratch) {
     let (tgid, thread) = kernel::caller();
-    let connection = match known(program, call, scratch) {
+    let connection = match known(program, call) {
         Some(connection) => connection,
         None => match first_sight(call, control, scratch, tgid) {
             Some(connection) => connection,
@@ -183,27 +179,14 @@ fn follow_call(program: u32, call: &Moved, control: &Control, scratch: *mut Scra
 /// The socket's entry in the table. A Unix socket's end may have gone unseen, and its address may belong
 /// to another one by now: what was left open is ended then.
 #[inline(always)]
-fn known(program: u32, call: &Moved, scratch: *mut Scratch) -> Option<*mut Connection> {
+fn known(program: u32, call: &Moved) -> Option<*mut Connection> {
     let found = CONNECTIONS.get_ptr_mut(&call.socket)?;
     // SAFETY: the pointer is to a live element of the map.
-    let connection = unsafe { &mut *found };
-    if connection.family != family::UNIX || kernel::inode(call.socket) as u32 == connection.inode {
+    let (family, inode) = unsafe { ((*found).family, (*found).inode) };
+    if family != family::UNIX || kernel::inode(call.socket) as u32 == inode {
         return Some(found);
     }
-    // SAFETY: the scratch memory is this program's own on this CPU.
-    let scratch = unsafe { &mut *scratch };
-    let mut host = Kernel {
-        socket: call.socket,
-        scratch: &raw mut *scratch,
-        program,
-    };
-    close(
-        connection,
-        scratch,
-        EndReason::LocalClose,
-        kernel::now(),
-        &mut host,
-    );
+    close_socket(program, call.socket, EndReason::LocalClose, kernel::now());
     forget_connection(call.socket);
     None
 }
@@ -236,7 +219,7 @@ fn first_sight(
         note(call, control, address_family, kind::FINAL);
         return None;
     }
-    // SAFETY: `look` wrote it.
+    // SAFETY: `lay_out` wrote it.
     let (word, seen) = unsafe { (*scratch).buffer.peek() };
     // A piece may be longer than what it was given.
     let have = if seen < call.len { seen } else { call.len };
@@ -408,23 +391,6 @@ pub fn forget_connection(socket: u64) {
     let _absent = UNIX_SOCKETS.remove(&socket);
 }
 
-/// Ends what is open on a connection.
-#[inline(always)]
-fn close(
-    connection: &mut Connection,
-    scratch: &mut Scratch,
-    reason: EndReason,
-    now_ns: u64,
-    host: &mut Kernel,
-) {
-    finish_all(
-        connection,
-        &mut scratch.work,
-        Close { reason, now_ns },
-        host,
-    );
-}
-
 /// Ends what is open on a socket, found by its address.
 #[inline(always)]
 pub fn close_socket(program: u32, socket: u64, reason: EndReason, now_ns: u64) {
@@ -443,13 +409,14 @@ extern "C" fn close_by_address(program: u64, socket: u64, reason: u64, now_ns: u
     else {
         return 0;
     };
-    // SAFETY: as in `observe`.
+    // SAFETY: as in `follow_call`.
     let (connection, scratch) = unsafe { (&mut *connection, &mut *scratch) };
     let mut host = Kernel {
         socket,
         scratch: &raw mut *scratch,
         program,
     };
-    close(connection, scratch, reason, now_ns, &mut host);
+    let close = Close { reason, now_ns };
+    finish_all(connection, &mut scratch.work, close, &mut host);
     1
 }

@@ -293,9 +293,9 @@ impl<A: Access> Host for Hook<A> {
     }
 
     // As many steps as the kernel's loop helper allows.
-    fn drive(&mut self, connection: &mut Connection, side: usize, work: &mut Work) -> bool {
+    fn drive(&mut self, connection: &mut Connection, work: &mut Work) -> bool {
         (0..kerntally_machine::MAX_STEPS_LOOPED)
-            .any(|_| !kerntally_machine::step(connection, side, work, self))
+            .any(|_| !kerntally_machine::step(connection, work, self))
     }
 }
 

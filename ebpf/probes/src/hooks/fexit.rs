@@ -8,6 +8,7 @@ use super::{
     operation::{self, Received},
     program,
 };
+use crate::onward::Here;
 
 /// Kernels before 6.1 have no tracepoints that could take over.
 #[cfg(not(feature = "modern"))]
@@ -26,7 +27,13 @@ macro_rules! send {
                 return 0;
             }
             let (socket, message) = (argument(&context, 0), argument(&context, 1));
-            operation::sent($program, socket, message, argument(&context, 3) as i32);
+            operation::sent(
+                &Here,
+                $program,
+                socket,
+                message,
+                argument(&context, 3) as i32,
+            );
             0
         }
     };
@@ -48,7 +55,7 @@ macro_rules! receive {
                 flags: argument(&context, 3),
                 result: argument(&context, 4) as i32,
             };
-            operation::received($program, &call);
+            operation::received(&Here, $program, &call);
             0
         }
     };
@@ -61,7 +68,7 @@ macro_rules! send_page {
         #[inline(always)]
         pub fn $name(context: FExitContext) -> i32 {
             let result = argument(&context, 5) as i32;
-            operation::sent_page($program, argument(&context, 0), result);
+            operation::sent_page(&Here, $program, argument(&context, 0), result);
             0
         }
     };

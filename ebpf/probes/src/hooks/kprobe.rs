@@ -18,6 +18,7 @@ use crate::{
     counters,
     maps::{CALLS, Calling},
     observe::control,
+    onward::Shared,
 };
 
 macro_rules! enter {
@@ -41,7 +42,13 @@ macro_rules! send {
         #[inline(always)]
         pub fn $name(context: RetProbeContext) -> u32 {
             if let Some(call) = left($program) {
-                operation::sent($program, call.socket, call.message, context.ret());
+                operation::sent(
+                    &Shared(&context),
+                    $program,
+                    call.socket,
+                    call.message,
+                    context.ret(),
+                );
             }
             0
         }
@@ -64,7 +71,7 @@ macro_rules! receive {
                     flags: u64::from(call.flags),
                     result: context.ret(),
                 };
-                operation::received($program, &received);
+                operation::received(&Shared(&context), $program, &received);
             }
             0
         }
@@ -80,7 +87,7 @@ macro_rules! send_page {
         #[inline(always)]
         pub fn $name(context: RetProbeContext) -> u32 {
             if let Some(call) = left($program) {
-                operation::sent_page($program, call.socket, context.ret());
+                operation::sent_page(&Shared(&context), $program, call.socket, context.ret());
             }
             0
         }

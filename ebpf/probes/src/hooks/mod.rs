@@ -3,7 +3,7 @@
 mod caller;
 mod fexit;
 mod kprobe;
-mod lifecycle;
+pub mod lifecycle;
 mod operation;
 mod sock_tracepoint;
 mod syscall;

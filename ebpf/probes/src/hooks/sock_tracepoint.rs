@@ -14,7 +14,8 @@ use super::{
 use crate::{
     buffer::Buffer,
     maps::{BATCHES, Batch},
-    observe::{Call, control, direction, look, observe, passes_over},
+    observe::{Call, control, direction, passes_over},
+    onward::{Onward, Shared},
 };
 
 /// Registers of the caller, x86-64 (`arch/x86/include/asm/ptrace.h`).
@@ -52,29 +53,54 @@ pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
-    let (socket, result, flags) = arguments(context);
-    moved(socket, result, flags, direction, program);
+    moved(&Shared(context), program, &arguments(context, direction));
 }
 
-/// The socket, the result and the flags.
+/// What the tracepoints tell.
+pub struct Told {
+    /// Address of the socket.
+    pub socket: u64,
+    /// Bytes that it moved, or an error.
+    pub result: i32,
+    /// `MSG_*`
+    pub flags: u64,
+    /// One of [`direction`].
+    pub direction: u8,
+}
+
+impl Told {
+    #[inline(always)]
+    fn peeked(&self) -> bool {
+        self.flags & MSG_PEEK != 0 && self.direction == direction::INGRESS
+    }
+}
+
+/// What the raw tracepoint tells.
 #[inline(always)]
-pub fn arguments(context: &RawTracePointContext) -> (u64, i32, u64) {
+pub fn arguments(context: &RawTracePointContext, direction: u8) -> Told {
     let arguments = context.as_ptr().cast::<u64>();
     // SAFETY: both tracepoints have three arguments.
-    unsafe { (*arguments, *arguments.add(1) as i32, *arguments.add(2)) }
+    let (socket, result, flags) =
+        unsafe { (*arguments, *arguments.add(1) as i32, *arguments.add(2)) };
+    Told {
+        socket,
+        result,
+        flags,
+        direction,
+    }
 }
 
-/// The socket has moved `result` bytes, or failed.
+/// The socket has moved bytes, or failed.
 #[inline(always)]
-pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) {
-    if flags & MSG_PEEK != 0 && direction == direction::INGRESS {
+pub fn moved(onward: &impl Onward, program: u32, told: &Told) {
+    if told.peeked() {
         return;
     }
     let registers = registers();
     // SAFETY: the registers are those of the current task, typed by the verifier.
     let number = unsafe { (*registers).orig_ax };
     let batched = is_batch(number);
-    if result <= 0 {
+    if told.result <= 0 {
         // What moved bytes is asked further on.
         if control().is_none() {
             return;
@@ -82,40 +108,40 @@ pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) 
         if batched {
             let _absent = BATCHES.remove(&task());
         }
-        if result == 0 && direction == direction::INGRESS {
-            crate::hooks::lifecycle::received_end(program, socket);
+        if told.result == 0 && told.direction == direction::INGRESS {
+            onward.ended(program, told.socket);
         }
         return;
     }
     // Most calls are of sockets that nobody looks at; batches are counted all the same.
-    if !batched && passes_over(socket, direction) {
+    if !batched && passes_over(told.socket, told.direction) {
         return;
     }
     let call = Call {
-        socket,
-        direction,
-        len: result as u32,
-        buffer: buffer(registers, number, result as u64),
+        socket: told.socket,
+        direction: told.direction,
+        len: told.result as u32,
+        buffer: buffer(registers, number, told.result as u64),
     };
     if batched {
-        observe(program, &call);
+        onward.observe(program, &call);
     } else {
-        look(program, &call);
+        onward.look(program, &call);
     }
 }
 
 /// The same for a call that another program has looked at: only its place in a batch matters.
 #[cfg(feature = "modern")]
 #[inline(always)]
-pub fn pass(result: i32, flags: u64, direction: u8) {
+pub fn pass(told: &Told) {
     let registers = registers();
     // SAFETY: the registers are those of the current task, typed by the verifier.
     let (number, second, third) =
         unsafe { ((*registers).orig_ax, (*registers).si, (*registers).dx) };
-    if !is_batch(number) || (flags & MSG_PEEK != 0 && direction == direction::INGRESS) {
+    if !is_batch(number) || told.peeked() {
         return;
     }
-    if result > 0 {
+    if told.result > 0 {
         let _next = batch(second, third as u32);
     } else {
         let _absent = BATCHES.remove(&task());

@@ -13,8 +13,12 @@ use aya_ebpf::{
 };
 use kerntally_abi::{process_event, trace_event as field};
 
-use super::{lifecycle, program, sock_tracepoint, syscall, witness};
-use crate::{kernel, observe::direction, process};
+use super::{
+    lifecycle, program,
+    sock_tracepoint::{self, Told},
+    syscall, witness,
+};
+use crate::{kernel, observe::direction, onward::Shared, process};
 
 /// The field of the event at `offset`.
 #[inline(always)]
@@ -41,18 +45,18 @@ pub fn event_sock_recv_length(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn length(context: &TracePointContext, direction: u8, program: u32) {
-    let (socket, result, flags) = arguments(context);
-    sock_tracepoint::moved(socket, result, flags, direction, program);
+    sock_tracepoint::moved(&Shared(context), program, &arguments(context, direction));
 }
 
 #[inline(always)]
-fn arguments(context: &TracePointContext) -> (u64, i32, u64) {
+fn arguments(context: &TracePointContext, direction: u8) -> Told {
     let flags: u32 = read(context, field::SOCK_MSG_FLAGS);
-    (
-        read(context, field::SOCK_MSG_SK),
-        read(context, field::SOCK_MSG_RET),
-        u64::from(flags),
-    )
+    Told {
+        socket: read(context, field::SOCK_MSG_SK),
+        result: read(context, field::SOCK_MSG_RET),
+        flags: u64::from(flags),
+        direction,
+    }
 }
 
 /// Bytes were sent, as a witness.
@@ -73,8 +77,7 @@ pub fn event_witness_recv(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn witness(context: &TracePointContext, direction: u8, program: u32) {
-    let (socket, result, flags) = arguments(context);
-    witness::moved(socket, result, flags, direction, program);
+    witness::moved(&Shared(context), program, &arguments(context, direction));
 }
 
 /// A system call returns.

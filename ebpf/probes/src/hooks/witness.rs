@@ -8,11 +8,15 @@ use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 
-use super::{program, sock_tracepoint};
+use super::{
+    program,
+    sock_tracepoint::{self, Told},
+};
 use crate::{
     kernel::layout,
     maps::{CALLS, Calling},
     observe::direction,
+    onward::{Onward, Shared},
 };
 
 /// Leaves the mark of `program`, if anyone looks for it; false if there was no room, and the call is left to the
@@ -53,13 +57,13 @@ fn was_marked() -> bool {
     }
 }
 
-/// The socket has moved `result` bytes, or failed.
+/// The socket has moved bytes, or failed.
 #[inline(always)]
-pub fn moved(socket: u64, result: i32, flags: u64, direction: u8, program: u32) {
+pub fn moved(onward: &impl Onward, program: u32, told: &Told) {
     if was_marked() {
-        sock_tracepoint::pass(result, flags, direction);
+        sock_tracepoint::pass(told);
     } else {
-        sock_tracepoint::moved(socket, result, flags, direction, program);
+        sock_tracepoint::moved(onward, program, told);
     }
 }
 
@@ -81,6 +85,6 @@ pub fn witness_recv_length(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
-    let (socket, result, flags) = sock_tracepoint::arguments(context);
-    moved(socket, result, flags, direction, program);
+    let told = sock_tracepoint::arguments(context, direction);
+    moved(&Shared(context), program, &told);
 }

@@ -12,7 +12,6 @@ struct Drive {
     connection: *mut Connection,
     scratch: *mut Scratch,
     socket: u64,
-    side: u64,
     done: u64,
     program: u64,
 }
@@ -21,29 +20,22 @@ type Callback = extern "C" fn(u64, *mut Drive) -> u64;
 
 /// Takes steps until one says that it was the last; false when there were more to take.
 #[inline(always)]
-pub(super) fn steps(host: &Kernel, connection: *mut Connection, side: usize) -> bool {
-    repeat(host, connection, side, MAX_STEPS_LOOPED, next_step)
+pub(super) fn steps(host: &Kernel, connection: *mut Connection) -> bool {
+    repeat(host, connection, MAX_STEPS_LOOPED, next_step)
 }
 
 /// Takes steps of ending a connection.
 #[inline(always)]
 pub(super) fn close_steps(host: &Kernel, connection: *mut Connection) {
-    repeat(host, connection, 0, Kernel::CLOSE_STEPS, next_close_step);
+    repeat(host, connection, Kernel::CLOSE_STEPS, next_close_step);
 }
 
 #[inline(always)]
-fn repeat(
-    host: &Kernel,
-    connection: *mut Connection,
-    side: usize,
-    times: u32,
-    callback: Callback,
-) -> bool {
+fn repeat(host: &Kernel, connection: *mut Connection, times: u32, callback: Callback) -> bool {
     let mut drive = Drive {
         connection,
         scratch: host.scratch,
         socket: host.socket,
-        side: side as u64,
         done: 0,
         program: u64::from(host.program),
     };
@@ -71,9 +63,8 @@ extern "C" fn next_step(_index: u64, drive: *mut Drive) -> u64 {
     unsafe {
         let drive = &mut *drive;
         let mut host = drive.host();
-        let side = drive.side as usize & 1;
         let work = &mut (*drive.scratch).work;
-        if step(&mut *drive.connection, side, work, &mut host) {
+        if step(&mut *drive.connection, work, &mut host) {
             return 0;
         }
         drive.done = 1;

@@ -5,20 +5,17 @@
 use kerntally_machine::{Connection, Host as _, MAX_STEPS, Work, close_step, step};
 
 use super::Kernel;
-use crate::{
-    kernel,
-    maps::{CONNECTIONS, SCRATCH},
-};
+use crate::maps::{CONNECTIONS, SCRATCH};
 
 /// What a step answers.
 const MORE: u64 = 0;
 
 /// See the other module of this name.
 #[inline(always)]
-pub(super) fn steps(host: &Kernel, _connection: *mut Connection, side: usize) -> bool {
+pub(super) fn steps(host: &Kernel, _connection: *mut Connection) -> bool {
     let mut taken = 0;
     while taken < MAX_STEPS {
-        if next_step(u64::from(host.program), host.socket, side as u64) != MORE {
+        if next_step(u64::from(host.program), host.socket) != MORE {
             return true;
         }
         taken += 1;
@@ -40,11 +37,8 @@ pub(super) fn close_steps(host: &Kernel, _connection: *mut Connection) {
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn next_step(program: u64, socket: u64, side: u64) -> u64 {
-    take(program, socket, |connection, work, host| {
-        let side = kernel::bounded(side as u32, 1) as usize & 1;
-        step(connection, side, work, host)
-    })
+extern "C" fn next_step(program: u64, socket: u64) -> u64 {
+    take(program, socket, step)
 }
 
 #[inline(never)]

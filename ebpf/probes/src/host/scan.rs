@@ -5,26 +5,23 @@ use kerntally_abi::limits::HEAD_BYTES;
 use kerntally_machine::scan_head;
 
 use super::Kernel;
-use crate::maps::{HEADS, HeadSlot, SCRATCH, Scratch};
+use crate::maps::{HeadSlot, SCRATCH, head_slot};
 
 const _: () = assert!(core::mem::offset_of!(HeadSlot, head) % 8 == 0);
-const _: () = assert!(core::mem::offset_of!(Scratch, join) % 8 == 0);
 const _: () = assert!(HEAD_BYTES % 8 == 0);
 
 /// Looks at the head in the window of the program with this number, and keeps it in the slot, if that is one.
 #[inline(never)]
 #[unsafe(export_name = "scan_head")]
 pub(super) extern "C" fn head(program: u64, slot: u64) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(program as u32) else {
+    // Without a slot of its own the head goes where nobody looks: with another place for it, the verifier would walk
+    // every round twice.
+    let (Some(scratch), Some(slot)) = (SCRATCH.get_ptr_mut(program as u32), head_slot(slot as u16))
+    else {
         return 0;
     };
-    // SAFETY: both point to live map values, and have room for all that is looked at.
-    let kept = unsafe {
-        match HEADS.get_ptr_mut(slot as u32) {
-            Some(slot) => (&raw mut (*slot).head).cast::<u64>(),
-            None => (&raw mut (*scratch).join).cast::<u64>(),
-        }
-    };
+    // SAFETY: the slot is a live map value, and has room for all that is looked at.
+    let kept = unsafe { (&raw mut (*slot).head).cast::<u64>() };
     let host = Kernel {
         socket: 0,
         scratch,

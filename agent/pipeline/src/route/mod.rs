@@ -83,7 +83,8 @@ pub struct RouteUse {
 #[derive(Debug)]
 pub(crate) struct Routes {
     config: RouteConfig,
-    patterns: Vec<Leaf>,
+    /// Those of the patterns that were met, by their positions.
+    patterns: Vec<Option<Box<Leaf>>>,
     wildcard: Leaf,
     asterisk: Leaf,
     tree: Tree,
@@ -101,12 +102,8 @@ impl Routes {
     }
 
     fn with_names(config: &RouteConfig, mut names: Names) -> Self {
-        let templates = config.patterns.templates();
         Self {
-            patterns: templates
-                .iter()
-                .map(|template| Leaf::new(template, &mut names))
-                .collect(),
+            patterns: Vec::new(),
             wildcard: Leaf::new("/**", &mut names),
             asterisk: Leaf::new("*", &mut names),
             tree: Tree::new(config.max_per_service),
@@ -130,9 +127,15 @@ impl Routes {
         };
         if !self.config.patterns.is_empty()
             && let Some(path) = question.whole_path()
-            && let Some((position, _)) = self.config.patterns.find(path)
+            && let Some((position, template)) = self.config.patterns.find(path)
         {
-            return self.patterns[position].taken(question);
+            if position >= self.patterns.len() {
+                self.patterns.resize(position + 1, None);
+            }
+            let names = &mut self.names;
+            return self.patterns[position]
+                .get_or_insert_with(|| Box::new(Leaf::new(template, names)))
+                .taken(question);
         }
         match self.config.unmatched {
             Unmatched::Absent => Route::Absent,
@@ -149,7 +152,8 @@ impl Routes {
     /// Forgets templates that were last used before; numbers in `in_series` stay with their texts.
     pub(crate) fn expire(&mut self, used_before_ns: u64, mut in_series: HashSet<RouteId>) {
         self.tree.expire(used_before_ns);
-        let fixed = self.patterns.iter().chain([&self.wildcard, &self.asterisk]);
+        let patterns = self.patterns.iter().flatten().map(AsRef::as_ref);
+        let fixed = patterns.chain([&self.wildcard, &self.asterisk]);
         in_series.extend(fixed.map(|leaf| leaf.id));
         self.tree.for_each(&mut |leaf| {
             in_series.insert(leaf.id);
@@ -177,6 +181,7 @@ impl Routes {
         };
         self.patterns
             .iter()
+            .flatten()
             .for_each(|leaf| push(leaf, RouteSource::Pattern));
         self.tree
             .for_each(&mut |leaf| push(leaf, RouteSource::Learnt));

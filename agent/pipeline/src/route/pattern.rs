@@ -27,9 +27,12 @@ pub enum PatternError {
     },
 }
 
-/// Patterns that a path can be held against without allocating.
+/// Patterns that a path can be held against without allocating. Copies share them: every service has one.
 #[derive(Clone, Default)]
-pub struct PatternSet {
+pub struct PatternSet(Arc<Patterns>);
+
+#[derive(Default)]
+struct Patterns {
     templates: Vec<Arc<str>>,
     router: matchit::Router<usize>,
 }
@@ -37,7 +40,7 @@ pub struct PatternSet {
 impl PatternSet {
     /// Parses patterns; two that match the same paths are an error.
     pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
-        let mut set = Self::default();
+        let mut set = Patterns::default();
         let mut rests = Vec::new();
         for pattern in patterns {
             let syntax = set.insert(pattern)?;
@@ -49,25 +52,27 @@ impl PatternSet {
             // `{rest...}` stands for nothing too; where a pattern of its own has that path, that one goes before.
             let _taken = set.router.insert(directory, position).is_err();
         }
-        Ok(set)
+        Ok(Self(Arc::new(set)))
     }
 
     /// Position and text of the pattern that matches a path.
     pub fn find(&self, path: &str) -> Option<(usize, &Arc<str>)> {
-        let position = *self.router.at(path).ok()?.value;
-        Some((position, self.templates.get(position)?))
+        let position = *self.0.router.at(path).ok()?.value;
+        Some((position, self.0.templates.get(position)?))
     }
 
     /// The patterns, in the order in which they were given.
     pub fn templates(&self) -> &[Arc<str>] {
-        &self.templates
+        &self.0.templates
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.templates.is_empty()
+        self.0.templates.is_empty()
     }
+}
 
+impl Patterns {
     /// Adds a pattern; returns it in the router's syntax.
     fn insert(&mut self, pattern: &str) -> Result<String, PatternError> {
         let syntax = router_syntax(pattern)?;
@@ -102,7 +107,7 @@ impl PatternSet {
 
 impl PartialEq for PatternSet {
     fn eq(&self, other: &Self) -> bool {
-        self.templates == other.templates
+        Arc::ptr_eq(&self.0, &other.0) || self.0.templates == other.0.templates
     }
 }
 
@@ -110,7 +115,7 @@ impl Eq for PatternSet {}
 
 impl fmt::Debug for PatternSet {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(&self.templates).finish()
+        formatter.debug_list().entries(&self.0.templates).finish()
     }
 }
 

@@ -56,8 +56,9 @@ pub(crate) struct Sources<'a, C> {
 }
 
 /// Kernel counters that are outcomes of one role.
-const SERVER: [(Counter, Outcome); 7] = [
+const SERVER: [(Counter, Outcome); 8] = [
     (Counter::RingFullServer, Outcome::RingFull),
+    (Counter::BufferUnreadableServer, Outcome::BufferUnreadable),
     (Counter::UnseparatedServer, Outcome::PipelinedUnseparated),
     (Counter::JoinedServer, Outcome::JoinedMidstream),
     (Counter::TableFullServer, Outcome::TableFull),
@@ -66,8 +67,9 @@ const SERVER: [(Counter, Outcome); 7] = [
     (Counter::ProbeOffServer, Outcome::ProbeWasOff),
 ];
 
-const CLIENT: [(Counter, Outcome); 7] = [
+const CLIENT: [(Counter, Outcome); 8] = [
     (Counter::RingFullClient, Outcome::RingFull),
+    (Counter::BufferUnreadableClient, Outcome::BufferUnreadable),
     (Counter::UnseparatedClient, Outcome::PipelinedUnseparated),
     (Counter::JoinedClient, Outcome::JoinedMidstream),
     (Counter::TableFullClient, Outcome::TableFull),

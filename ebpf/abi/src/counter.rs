@@ -22,9 +22,9 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Requests whose head was recognised, server side.
+    /// Requests whose head was recognised, or was due and could not be read, server side.
     SeenServer = 0, "seen_server";
-    /// Requests whose head was recognised, client side.
+    /// Requests whose head was recognised, or was due and could not be read, client side.
     SeenClient = 1, "seen_client";
     /// Exchanges handed to the ring, server side.
     EmittedServer = 2, "emitted_server";
@@ -63,6 +63,10 @@ counters! {
     FallbackServer = 18, "fallback_tallied_server";
     /// Exchanges that the kernel side tallied itself because the ring was full, client side.
     FallbackClient = 19, "fallback_tallied_client";
+    /// Requests that could not be read, or whose response could not, server side.
+    BufferUnreadableServer = 20, "buffer_unreadable_server";
+    /// Requests that could not be read, or whose response could not, client side.
+    BufferUnreadableClient = 21, "buffer_unreadable_client";
 
     /// Heads for which no slot was free.
     HeadNotKept = 32, "head_not_kept";

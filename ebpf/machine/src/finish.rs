@@ -456,6 +456,44 @@ fn count_unseparated<H: Host>(side: u8, by: u64, host: &mut H) {
     host.count(counter, by);
 }
 
+#[inline(always)]
+fn count_unreadable<H: Host>(side: u8, host: &mut H) {
+    let counter = if side == role::SERVER {
+        Counter::BufferUnreadableServer
+    } else {
+        Counter::BufferUnreadableClient
+    };
+    host.count(counter, 1);
+}
+
+/// Whether the next bytes of the request's direction begin or continue a request that was not seen yet. One that cannot
+/// be read is one at least.
+#[inline(always)]
+const fn is_due(connection: &Connection) -> bool {
+    let direction = &connection.directions[REQUEST];
+    let begins = direction.phase == Phase::Start as u8;
+    let goes_on = direction.in_head() && direction.bits & bits::PUSHED == 0;
+    connection.in_step != 0 && (begins || goes_on)
+}
+
+/// A request went by that could not be read: it has had its turn, so that its response is not taken for the first
+/// thing ever seen on the socket.
+#[inline(always)]
+fn name_unread<H: Host>(connection: &mut Connection, host: &mut H) {
+    let seen = if connection.role == role::SERVER {
+        Counter::SeenServer
+    } else {
+        Counter::SeenClient
+    };
+    host.count(seen, 1);
+    count_unreadable(connection.role, host);
+    let next = connection.arrived.wrapping_add(1);
+    connection.arrived = next;
+    // A response may be at work meanwhile, and find that there is nothing in this place.
+    host.barrier();
+    connection.answered = next;
+}
+
 /// The order of requests and responses is no longer known: those that wait are given up by name, one a
 /// call, then both directions wait for a call that begins like a head.
 #[inline(always)]
@@ -468,12 +506,19 @@ fn give_up<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
         release(work.request.slot, host);
         host.barrier();
         if work.request.flags & request_flag::SILENT == 0 {
-            count_unseparated(connection.role, 1, host);
+            if work.unreadable != 0 {
+                count_unreadable(connection.role, host);
+            } else {
+                count_unseparated(connection.role, 1, host);
+            }
         }
         return true;
     }
     // What an earlier call left behind is given up before this one is looked at.
     let before = connection.given_up != 0;
+    if work.unreadable != 0 && work.side == REQUEST as u8 && is_due(connection) {
+        name_unread(connection, host);
+    }
     connection.given_up = 0;
     if work.not_http == 0 {
         host.count(Counter::Desynchronised, 1);
@@ -514,6 +559,7 @@ pub fn finish_all<H: Host>(
     work.close_reason = close.reason as u8;
     // No call: what scratch memory says of the last one is of another socket.
     work.settled = 1;
+    work.unreadable = 0;
     work.thread = 0;
     // Where a half-read head stands: only what came after its newest byte can be its response.
     work.start_position = connection.directions[REQUEST].position.wrapping_sub(1);

@@ -109,8 +109,10 @@ pub struct Work {
     pub readable: u8,
     /// Direction of the call.
     pub side: u8,
+    /// The call's bytes could not be read where a head was expected.
+    pub unreadable: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 4],
     /// How the exchange being finished ended.
     pub ended: Ended,
     /// What one pass over a head found.
@@ -142,7 +144,8 @@ impl Work {
             close_reason: 0,
             readable: 0,
             side: 0,
-            reserved: [0; 5],
+            unreadable: 0,
+            reserved: [0; 4],
             ended: Ended::NONE,
             whole: Whole::NONE,
         }
@@ -188,6 +191,7 @@ impl Work {
         self.todo = 0;
         self.starved = 0;
         self.not_http = 0;
+        self.unreadable = 0;
         self.settled = u8::from(event.settled);
         self.readable = u8::from(event.readable);
         self.start_position = event.position.wrapping_sub(event.len);
@@ -312,8 +316,7 @@ fn passes_unread<H: Host>(
         return true;
     }
     if work.readable == 0 && !body::opaque(direction, work.len) {
-        host.count(Counter::BufferUnreadable, 1);
-        work.todo = todo::DESYNCHRONISE;
+        cannot_read(work, host);
     }
     false
 }
@@ -440,12 +443,19 @@ fn fill<H: Host>(connection: &mut Connection, side: usize, work: &mut Work, host
     true
 }
 
+/// A head is expected in bytes that cannot be read.
+#[inline(always)]
+fn cannot_read<H: Host>(work: &mut Work, host: &mut H) {
+    host.count(Counter::BufferUnreadable, 1);
+    work.unreadable = 1;
+    work.todo |= todo::DESYNCHRONISE;
+}
+
 /// Reads up to `limit` of the call's next bytes behind the `tail` that the window holds already.
 #[inline(always)]
 pub(crate) fn load<H: Host>(work: &mut Work, host: &mut H, tail: u32, limit: u32) {
     let Some(read) = host.read(&mut work.window, tail, limit.min(work.left)) else {
-        host.count(Counter::BufferUnreadable, 1);
-        work.todo |= todo::DESYNCHRONISE;
+        cannot_read(work, host);
         return;
     };
     work.position = 0;

@@ -523,3 +523,59 @@ fn takes_no_half_interim_response_for_the_answer() {
     assert_eq!(world.statuses(), [0]);
     assert_eq!(world.slots(), 0);
 }
+
+#[test]
+fn names_requests_that_cannot_be_read() {
+    for (world, seen, lost) in [
+        (
+            World::server(),
+            Counter::SeenServer,
+            Counter::BufferUnreadableServer,
+        ),
+        (
+            World::client(),
+            Counter::SeenClient,
+            Counter::BufferUnreadableClient,
+        ),
+    ] {
+        let mut world = world;
+        world.request(GET);
+        world.response(OK);
+        // Whole, and from its second half on.
+        world.unreadable(REQUEST, GET);
+        world.response(OK);
+        world.request(GET);
+        world.response(OK);
+        world.request(&GET[..20]);
+        world.unreadable(REQUEST, &GET[20..]);
+        world.response(OK);
+        world.request(GET);
+        world.response(MISSING);
+        assert_eq!(world.statuses(), [200, 200, 404]);
+        assert_eq!((world.counter(seen), world.counter(lost)), (5, 2));
+        assert_eq!(world.slots(), 0);
+    }
+}
+
+#[test]
+fn names_requests_whose_response_cannot_be_read() {
+    let mut world = World::server();
+    world.request(&[GET, GET].concat());
+    world.unreadable(RESPONSE, OK);
+    world.response(OK);
+    world.request(GET);
+    world.response(MISSING);
+    assert_eq!(world.statuses(), [404]);
+    let counted = [
+        Counter::SeenServer,
+        Counter::BufferUnreadableServer,
+        Counter::UnseparatedServer,
+    ];
+    assert_eq!(counted.map(|counter| world.counter(counter)), [3, 2, 0]);
+    // A body that cannot be read is no loss.
+    world.request(GET);
+    world.response(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    world.unreadable(RESPONSE, b"hello");
+    assert_eq!(world.statuses(), [404, 200]);
+    assert_eq!(world.slots(), 0);
+}

@@ -348,6 +348,8 @@ impl Play {
             + self.count(&[
                 Counter::UnseparatedServer,
                 Counter::UnseparatedClient,
+                Counter::BufferUnreadableServer,
+                Counter::BufferUnreadableClient,
                 Counter::HeadTooLongServer,
                 Counter::HeadTooLongClient,
                 Counter::JoinedServer,

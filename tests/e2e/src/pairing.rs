@@ -87,6 +87,10 @@ fn truth(printed: &str) -> Result<Counts> {
     Ok(counts)
 }
 
+/// Of so many exchanges one may be unreadable, by name: a hook cannot wait for a page that is not mapped at that moment.
+/// One in 100,000 was seen, in a guest.
+const UNREADABLE_IN: u64 = 10_000;
+
 /// Every exchange is exported, or named: a combination that was never sent would be a slipped pairing.
 fn compare(agent: &Agent, truth: &Counts, settle: Duration) -> Result<()> {
     let deadline = Instant::now() + settle;
@@ -123,10 +127,11 @@ fn differences(found: &Counts, truth: &Counts, ledger: &Ledger) -> Vec<String> {
                 .sum()
         };
         let (sent, exported) = (total(truth), total(found));
-        let named = ledger.outcome_of(name, "ring_full");
-        if exported + named != sent {
+        let full = ledger.outcome_of(name, "ring_full");
+        let unreadable = ledger.outcome_of(name, "buffer_unreadable");
+        if exported + full + unreadable != sent || unreadable > sent / UNREADABLE_IN {
             differences.push(format!(
-                "{name}: {sent} sent, {exported} exported, {named} ring_full"
+                "{name}: {sent} sent, {exported} exported, {full} ring_full, {unreadable} buffer_unreadable"
             ));
         }
     }

@@ -352,8 +352,26 @@ impl World {
         self.call(side, pieces, self.positions[side], self.positions[1 - side]);
     }
 
+    /// A call whose bytes cannot be read.
+    pub(crate) fn unreadable(&mut self, side: usize, data: &[u8]) {
+        self.positions[side] = self.positions[side].wrapping_add(data.len() as u32);
+        let (position, opposite) = (self.positions[side], self.positions[1 - side]);
+        self.hooked(side, &[data], position, opposite, false);
+    }
+
     /// A call seen out of order: the positions are given.
     pub(crate) fn call(&mut self, side: usize, pieces: &[&[u8]], position: u32, opposite: u32) {
+        self.hooked(side, pieces, position, opposite, true);
+    }
+
+    fn hooked(
+        &mut self,
+        side: usize,
+        pieces: &[&[u8]],
+        position: u32,
+        opposite: u32,
+        readable: bool,
+    ) {
         self.now_ns += 1000;
         let buffer = Buffer::of(pieces);
         let event = Event {
@@ -363,7 +381,7 @@ impl World {
             position,
             opposite,
             thread: self.threads[side],
-            readable: true,
+            readable,
             settled: true,
         };
         let mut hook = Hook {

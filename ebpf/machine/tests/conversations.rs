@@ -526,7 +526,7 @@ fn takes_no_half_interim_response_for_the_answer() {
 
 #[test]
 fn names_requests_that_cannot_be_read() {
-    for (world, seen, lost) in [
+    for (mut world, seen, lost) in [
         (
             World::server(),
             Counter::SeenServer,
@@ -538,7 +538,6 @@ fn names_requests_that_cannot_be_read() {
             Counter::BufferUnreadableClient,
         ),
     ] {
-        let mut world = world;
         world.request(GET);
         world.response(OK);
         // Whole, and from its second half on.

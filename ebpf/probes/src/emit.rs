@@ -236,7 +236,7 @@ fn fill(
     record.role = connection.role;
     record.family = connection.family;
     record.end = ended.reason;
-    record.version_minor = request.flags >> request_flag::VERSION_1_0.trailing_zeros() & 1 ^ 1;
+    record.version_minor = u8::from(request.flags & request_flag::VERSION_1_0 == 0);
     record.method_len = if request.slot == NO_SLOT {
         0
     } else {
@@ -277,17 +277,18 @@ fn write_address(address: *mut u64, low: u64, high: u64) {
     unsafe { address.add(1).write(high) };
 }
 
-/// One bit each, by shifts: every branch here would double the verifier's ways.
+/// One bit each, without branches.
 #[inline(always)]
 fn flags(request: &Request, ended: &Ended) -> u16 {
-    const fn bit(of: u8, from: u8, to: u16) -> u16 {
-        (of as u16 >> from.trailing_zeros() & 1) << to.trailing_zeros()
+    const fn bit(set: bool, bit: u16) -> u16 {
+        set as u16 * bit
     }
-    const _: () = assert!(NO_SLOT == u16::MAX);
-    let no_slot = (u32::from(request.slot) + 1 >> 16) as u8;
-    bit(request.flags, request_flag::HEAD_CUT, flag::HEAD_CUT)
-        | bit(no_slot, 1, flag::HEAD_NOT_KEPT)
-        | bit(ended.complete, 1, flag::RESPONSE_COMPLETE)
-        | bit(request.flags, request_flag::PIPELINED, flag::PIPELINED)
-        | bit(ended.unseen, 1, flag::UNSEEN_BYTES)
+    bit(request.flags & request_flag::HEAD_CUT != 0, flag::HEAD_CUT)
+        | bit(request.slot == NO_SLOT, flag::HEAD_NOT_KEPT)
+        | bit(ended.complete != 0, flag::RESPONSE_COMPLETE)
+        | bit(
+            request.flags & request_flag::PIPELINED != 0,
+            flag::PIPELINED,
+        )
+        | bit(ended.unseen != 0, flag::UNSEEN_BYTES)
 }

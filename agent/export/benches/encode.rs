@@ -14,8 +14,9 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kerntally_export::encode::{Encoder, MAX_REQUEST_BYTES};
+use kerntally_export::file::LINE_REQUEST_BYTES;
 use kerntally_export::pull::Pull;
-use kerntally_model::Snapshot;
+use prost::Message as _;
 
 /// Time on the processor of this thread: others that run on the machine do not count.
 struct CpuTime;
@@ -51,14 +52,6 @@ impl Measurement for CpuTime {
     }
 }
 
-struct Held(Snapshot);
-
-impl AsRef<Snapshot> for Held {
-    fn as_ref(&self) -> &Snapshot {
-        &self.0
-    }
-}
-
 fn encode(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("encode");
     group
@@ -77,21 +70,27 @@ fn encode(criterion: &mut Criterion<CpuTime>) {
         group.bench_with_input(
             BenchmarkId::new("requests as bytes", count),
             &snapshot,
-            |bencher, snapshot| bencher.iter(|| black_box(encoder.payloads(snapshot))),
+            |bencher, snapshot| {
+                bencher.iter(|| {
+                    encoder.each(snapshot, MAX_REQUEST_BYTES, &mut |request| {
+                        black_box(request.encode_to_vec());
+                    });
+                });
+            },
         );
         group.bench_with_input(
             BenchmarkId::new("lines of JSON", count),
             &snapshot,
             |bencher, snapshot| {
                 bencher.iter(|| {
-                    for request in encoder.encode(snapshot) {
+                    encoder.each(snapshot, LINE_REQUEST_BYTES, &mut |request| {
                         black_box(serde_json::to_vec(&request).unwrap());
-                    }
+                    });
                 });
             },
         );
         let pull = Pull::new(series::resources());
-        pull.publish(series::resources(), Arc::new(Held(snapshot)));
+        pull.publish(series::resources(), Arc::new(snapshot));
         for (name, accept) in [
             (
                 "page in protobuf",

@@ -1,4 +1,4 @@
-//! Prints how much memory it takes to encode a collection of 20,000 series, as requests and as bytes.
+//! Prints how much memory it takes to encode a collection of 20,000 series, for a push, a page and a file.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -8,23 +8,16 @@
 #[path = "../benches/series/mod.rs"]
 mod series;
 
-use std::{fs, sync::Arc};
+use std::{fs, hint::black_box, sync::Arc};
 
 use kerntally_export::{
     encode::{Encoder, MAX_REQUEST_BYTES},
+    file::LINE_REQUEST_BYTES,
     pull::Pull,
 };
-use kerntally_model::Snapshot;
+use prost::Message as _;
 
 const SERIES: usize = 20_000;
-
-struct Held(Snapshot);
-
-impl AsRef<Snapshot> for Held {
-    fn as_ref(&self) -> &Snapshot {
-        &self.0
-    }
-}
 
 fn main() {
     report("at the start");
@@ -32,26 +25,24 @@ fn main() {
     report("with the collection");
     let encoder = Encoder::new(series::resources(), MAX_REQUEST_BYTES);
     reset_peak();
-    let payloads = encoder.payloads(&snapshot);
-    report("with its requests as bytes");
-    drop(payloads);
     for _ in 0..20 {
-        drop(encoder.payloads(&snapshot));
+        encoder.each(&snapshot, MAX_REQUEST_BYTES, &mut |request| {
+            black_box(request.encode_to_vec());
+        });
     }
-    report("after twenty times that");
+    report("after twenty pushes");
+    reset_peak();
+    for _ in 0..20 {
+        encoder.each(&snapshot, LINE_REQUEST_BYTES, &mut |request| {
+            black_box(serde_json::to_vec(&request).unwrap());
+        });
+    }
+    report("after twenty times the lines of a file");
     let pull = Pull::new(series::resources());
-    pull.publish(series::resources(), Arc::new(Held(snapshot)));
+    pull.publish(series::resources(), Arc::new(snapshot));
     reset_peak();
     let bytes: usize = pull.page("text/plain").map(|chunk| chunk.len()).sum();
     report(&format!("after a page of {} KiB in text", bytes / 1024));
-    let encoder = Encoder::new(series::resources(), MAX_REQUEST_BYTES);
-    let snapshot = series::snapshot(SERIES);
-    reset_peak();
-    let requests = encoder.encode(&snapshot);
-    report(&format!(
-        "with a second collection and its {} requests, not as bytes",
-        requests.len()
-    ));
 }
 
 fn report(when: &str) {

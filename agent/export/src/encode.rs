@@ -1,5 +1,6 @@
 //! From a snapshot to OTLP requests: one resource a workload, split by points below a size.
 
+mod batch;
 mod json;
 mod packing;
 mod point;
@@ -10,7 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use kerntally_model::{Instrument, InstrumentSnapshot, MetricName, ProcessKey, Snapshot, Workload};
+use kerntally_model::{
+    Instrument, InstrumentSnapshot, MetricName, ProcessKey, Snapshot, Workload, WorkloadSnapshot,
+};
 use opentelemetry_proto::tonic::{
     common::v1::InstrumentationScope,
     metrics::v1::{Metric, ResourceMetrics, ScopeMetrics, metric::Data},
@@ -19,6 +22,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 use crate::{ExportMetricsServiceRequest, VERSION, resource::ResourceTemplate, semconv};
+pub use batch::Batch;
 pub(crate) use json::json;
 use packing::Packing;
 use point::Kind;
@@ -32,7 +36,7 @@ pub struct Encoder {
     resources: ResourceTemplate,
     max_request_bytes: usize,
     /// Of the snapshot before: the end of a series must be of the kind that its values were.
-    kinds: Mutex<HashMap<MetricKey, Kind>>,
+    kinds: Mutex<Arc<HashMap<MetricKey, Kind>>>,
 }
 
 /// A request in protobuf, encoded once: what is sent again is the same bytes.
@@ -63,40 +67,53 @@ impl Encoder {
     /// Requests that together hold every point once; none for a snapshot without points.
     pub fn encode(&self, snapshot: &Snapshot) -> Vec<ExportMetricsServiceRequest> {
         let mut requests = Vec::new();
-        self.each(snapshot, &mut |request| requests.push(request));
+        self.each(snapshot, self.max_request_bytes, &mut |request| {
+            requests.push(request);
+        });
         requests
     }
 
-    /// The same requests as bytes, with only one at a time in any other form.
-    pub fn payloads(&self, snapshot: &Snapshot) -> Vec<Payload> {
-        let mut payloads = Vec::new();
-        self.each(snapshot, &mut |request| payloads.push((&request).into()));
-        payloads
+    #[cfg(test)]
+    pub(crate) fn payloads(&self, snapshot: &Snapshot) -> Vec<Payload> {
+        self.encode(snapshot).iter().map(Payload::from).collect()
     }
 
-    fn each(&self, snapshot: &Snapshot, take: &mut dyn FnMut(ExportMetricsServiceRequest)) {
-        let mut packing = Packing::new(self.max_request_bytes, take);
-        let mut known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kinds = HashMap::new();
+    /// Hands out requests below `max_request_bytes` one after the other: no other is in memory meanwhile.
+    pub fn each(
+        &self,
+        snapshot: &Snapshot,
+        max_request_bytes: usize,
+        take: &mut dyn FnMut(ExportMetricsServiceRequest),
+    ) {
+        let kinds = self.kinds(snapshot);
+        let mut packing = Packing::new(max_request_bytes, take);
         for workload in &snapshot.workloads {
             let resource = self
                 .resources
                 .resource(&workload.workload, workload.process);
             packing.begin_resource(resource_frame(resource));
             for instrument in &workload.instruments {
-                let key = (
-                    Arc::clone(&workload.workload),
-                    workload.process,
-                    instrument.instrument,
-                    instrument.renamed.clone(),
-                );
+                let usual = Kind::usual(instrument.instrument);
+                let kind = kinds.get(&metric_key(workload, instrument));
+                pack(instrument, kind.copied().unwrap_or(usual), &mut packing);
+            }
+        }
+        packing.finish();
+    }
+
+    /// Told before anything is handed out: whoever takes it may take long, and the next snapshot must not wait.
+    fn kinds(&self, snapshot: &Snapshot) -> Arc<HashMap<MetricKey, Kind>> {
+        let mut known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = HashMap::new();
+        for workload in &snapshot.workloads {
+            for instrument in &workload.instruments {
+                let key = metric_key(workload, instrument);
                 let kind = kind_of(instrument, known.get(&key).copied());
-                pack(instrument, kind, &mut packing);
                 kinds.insert(key, kind);
             }
         }
-        *known = kinds;
-        packing.finish();
+        *known = Arc::new(kinds);
+        Arc::clone(&known)
     }
 }
 
@@ -107,6 +124,15 @@ impl From<&ExportMetricsServiceRequest> for Payload {
             points: points_in(request),
         }
     }
+}
+
+fn metric_key(workload: &WorkloadSnapshot, instrument: &InstrumentSnapshot) -> MetricKey {
+    (
+        Arc::clone(&workload.workload),
+        workload.process,
+        instrument.instrument,
+        instrument.renamed.clone(),
+    )
 }
 
 /// A metric is of the kind of its values; of ends alone, of the kind it was before.

@@ -16,6 +16,10 @@ pub const ROTATE_BYTES: u64 = 100 * 1024 * 1024;
 /// Files put aside that are kept: `PATH.1` is the newest.
 pub const ROTATED_FILES: u32 = 3;
 
+/// Size limit of a request that becomes a line, as protobuf: in JSON it takes up to four times as much, and a
+/// line of more than 1 MiB is cut by the Collector's file receivers, by their default (`max_log_size`).
+pub const LINE_REQUEST_BYTES: usize = 256 * 1024;
+
 /// Points name services and routes of the whole node: for the owner and the group.
 const FILE_MODE: u32 = 0o640;
 
@@ -126,6 +130,11 @@ impl FileSink {
             self.stats.failing = false;
         }
         Ok(())
+    }
+
+    /// Counts a request that is not written, because one before it could not be.
+    pub fn pass_over(&mut self) {
+        self.stats.dropped += 1;
     }
 
     /// Totals so far.

@@ -158,3 +158,17 @@ pub struct Snapshot {
     /// Workloads that have series.
     pub workloads: Vec<WorkloadSnapshot>,
 }
+
+impl Snapshot {
+    /// Number of points.
+    pub fn points(&self) -> u64 {
+        let instruments = self.workloads.iter().flat_map(|each| &each.instruments);
+        instruments.map(|each| each.points.len() as u64).sum()
+    }
+}
+
+impl AsRef<Self> for Snapshot {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}

@@ -1,6 +1,6 @@
 //! Stages 4 to 6 in one: an exchange in, its outcome out, and the series at each collection.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kerntally_model::{EndReason, Exchange, Instrument, ProcessKey, Role, Scheme, Snapshot, Time};
 
@@ -17,11 +17,12 @@ use crate::services::{OTHER, Service, Services, Standing, Whom};
 use crate::tap::Tap;
 
 /// One collection, to be answered by [`Pipeline::accepted`] once an exporter delivered it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Collection {
     /// Its number.
     pub generation: Generation,
-    held: Held,
+    /// Until it is written out: a series that is measured while its value is held here is copied.
+    held: Mutex<Held>,
     snapshot: OnceLock<Snapshot>,
 }
 
@@ -29,7 +30,16 @@ impl Collection {
     /// All series. Written out when it is asked for first, which takes its time: best beside the thread that takes
     /// exchanges in.
     pub fn snapshot(&self) -> &Snapshot {
-        self.snapshot.get_or_init(|| self.held.to_snapshot())
+        self.snapshot.get_or_init(|| {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *held).into_snapshot()
+        })
+    }
+}
+
+impl AsRef<Snapshot> for Collection {
+    fn as_ref(&self) -> &Snapshot {
+        self.snapshot()
     }
 }
 
@@ -222,7 +232,7 @@ impl Pipeline {
         });
         Collection {
             generation,
-            held,
+            held: Mutex::new(held),
             snapshot: OnceLock::new(),
         }
     }

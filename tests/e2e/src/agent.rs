@@ -201,10 +201,25 @@ impl Agent {
 
     /// Its resident memory.
     pub fn resident_bytes(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was resident since [`Agent::forget_most_resident`], or since it began.
+    pub fn most_resident_bytes(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// <https://www.kernel.org/doc/html/latest/filesystems/proc.html>: 5 resets the peak.
+    pub fn forget_most_resident(&self) -> Result<()> {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")
+            .context("resetting the peak of resident memory")
+    }
+
+    fn memory(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib: u64 = line
-            .context("no VmRSS")?
+            .with_context(|| format!("no {name}"))?
             .trim()
             .trim_end_matches(" kB")
             .parse()?;

@@ -120,8 +120,8 @@ impl Series {
     }
 }
 
-/// Reads the last complete line; an export file that does not exist yet has no series. Right after a rotation
-/// that line is in the file before.
+/// Reads the last collection as far as it is written: one line, or several if it is large. An export file that
+/// does not exist yet has no series. Right after a rotation the last line is in the file before.
 pub fn last_push(path: &Path) -> Result<Vec<Series>> {
     let mut before = path.as_os_str().to_owned();
     before.push(".1");
@@ -148,9 +148,13 @@ fn last_push_in(mut file: File) -> Result<Option<Vec<Series>>> {
         let mut bytes = Vec::new();
         (&mut file).take(length - start).read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
-        if let Some(line) = last_line_with_points(&text, start == 0) {
-            let request = serde_json::from_str(line).context("the export file's last line")?;
-            return parse_request(&request).map(Some);
+        if let Some(lines) = last_lines_with_points(&text, start == 0) {
+            let mut series = Vec::new();
+            for line in lines {
+                let request = serde_json::from_str(line).context("the export file's last lines")?;
+                series.extend(parse_request(&request)?);
+            }
+            return Ok(Some(series));
         }
         if start == 0 {
             return Ok(None);
@@ -161,17 +165,36 @@ fn last_push_in(mut file: File) -> Result<Option<Vec<Series>>> {
 
 const TAIL_BYTES: u64 = 1024 * 1024;
 
-/// The last whole line that has request durations; the first line is whole only at the file's beginning.
-fn last_line_with_points(text: &str, from_beginning: bool) -> Option<&str> {
+/// The last whole lines that have request durations, all of one time; the first line is whole only at the file's
+/// beginning. `None` if there may be more of them, or any, before this text.
+fn last_lines_with_points(text: &str, from_beginning: bool) -> Option<Vec<&str>> {
     let whole_from = if from_beginning {
         0
     } else {
         text.find('\n')? + 1
     };
     let whole = text.get(whole_from..=text.rfind('\n')?)?;
-    whole
-        .lines()
-        .rfind(|line| line.contains(".request.duration"))
+    let mut lines = whole.lines().rev();
+    let mut durations = lines
+        .by_ref()
+        .filter(|line| line.contains(".request.duration"));
+    let last = durations.next()?;
+    let time = time_of(last);
+    let mut found = vec![last];
+    for line in durations {
+        if time.is_none_or(|time| !line.contains(time)) {
+            return Some(found);
+        }
+        found.push(line);
+    }
+    from_beginning.then_some(found)
+}
+
+/// The member that says when a line's first point was collected.
+fn time_of(line: &str) -> Option<&str> {
+    let from = line.find("\"timeUnixNano\":")?;
+    let member = line.get(from..)?;
+    member.get(..member.find(',')?)
 }
 
 /// All request duration points in one `ExportMetricsServiceRequest`.
@@ -326,5 +349,23 @@ mod tests {
         let one_line = LINE.replace('\n', "");
         std::fs::write(&file, format!("{one_line}\n{}", &one_line[..40])).unwrap();
         assert_eq!(last_push(&file).unwrap()[0].count, 3);
+    }
+
+    #[test]
+    fn takes_all_lines_of_one_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("export.json");
+        let line = |time: &str| {
+            let time = format!("\"startTimeUnixNano\":\"5\",\"timeUnixNano\":\"{time}\",");
+            LINE.replace('\n', "")
+                .replace("\"startTimeUnixNano\":\"5\",", &time)
+                + "\n"
+        };
+        let own = "{\"resourceMetrics\":[]}\n";
+        let text = [line("1"), line("2"), own.to_owned(), line("2")].concat();
+        std::fs::write(&file, &text).unwrap();
+        assert_eq!(last_push(&file).unwrap().len(), 2);
+        std::fs::write(&file, text.replace("\"1\"", "\"2\"")).unwrap();
+        assert_eq!(last_push(&file).unwrap().len(), 3);
     }
 }

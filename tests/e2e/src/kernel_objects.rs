@@ -40,12 +40,26 @@ impl KernelObjects {
         Ok(Self { ids })
     }
 
-    /// What exists in the whole kernel: by bpftool where there is one, else what any process holds or bpffs pins.
-    pub fn existing() -> Result<Self> {
+    /// Those that still exist in the kernel: by bpftool where there is one, else what any process holds.
+    ///
+    /// Maps are looked at once no program is left. bpftool opens and closes every map; the kernel empties an array
+    /// of programs when its last descriptor is closed, does so later, and loses a reference to the map for good when
+    /// one more is closed meanwhile (`prog_array_map_clear` in kernel/bpf/arraymap.c). Emptied, it holds no program.
+    pub fn left(&self) -> Result<Self> {
+        for kinds in [&["prog"][..], &["map", "link"]] {
+            let left = Self::existing(kinds)?.intersection(self);
+            if !left.is_empty() {
+                return Ok(left);
+            }
+        }
+        Ok(Self::default())
+    }
+
+    fn existing(kinds: &[&'static str]) -> Result<Self> {
         let mut ids = BTreeSet::new();
-        for kind in ["prog", "map", "link"] {
+        for kind in kinds {
             match by_bpftool(kind) {
-                Some(found) => ids.extend(found.into_iter().map(|id| (kind, id))),
+                Some(found) => ids.extend(found.into_iter().map(|id| (*kind, id))),
                 None => return Self::held_by_anyone(),
             }
         }
@@ -65,9 +79,8 @@ impl KernelObjects {
         Ok(all)
     }
 
-    /// Those of `other` that are in here too.
     #[must_use]
-    pub fn intersection(&self, other: &Self) -> Self {
+    fn intersection(&self, other: &Self) -> Self {
         Self {
             ids: self.ids.intersection(&other.ids).copied().collect(),
         }

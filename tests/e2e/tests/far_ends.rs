@@ -14,10 +14,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kerntally_e2e::far_end::{Collector, Prometheus};
 use kerntally_e2e::install;
 use kerntally_e2e::rig::skip;
-use kerntally_export::encode::{Encoder, MAX_REQUEST_BYTES};
+use kerntally_export::encode::{Batch, Encoder, MAX_REQUEST_BYTES};
 use kerntally_export::endpoint::{Endpoint, EndpointKind, OtlpSettings, Protocol};
 use kerntally_export::pull::{self, Pull};
-use kerntally_export::push::Exporter;
+use kerntally_export::push::{Exporter, PushOutcome};
 use kerntally_export::resource::{Identity, Node, NodeIdSource, ResourceTemplate};
 use kerntally_model::{
     Attribute, AttributeValue, Exemplar, ExplicitHistogram, ExponentialHistogram, Instrument,
@@ -61,11 +61,11 @@ fn a_collector_writes_what_it_was_sent() {
         };
         let exporter = exporter(&format!("http://{address}"), EndpointKind::Base, protocol);
         // Small requests: what is split must arrive whole.
-        let encoder = Encoder::new(resources(), 1500);
+        let encoder = Arc::new(Encoder::new(resources(), 1500));
         let snapshot = everything();
         let sent = encoder.encode(&snapshot);
         assert!(sent.len() > 1);
-        let outcome = runtime.block_on(exporter.push(&encoder.payloads(&snapshot)));
+        let outcome = runtime.block_on(push(&exporter, &encoder, snapshot));
         assert!(outcome.accepted(), "{outcome:?}");
         assert_eq!(outcome.points_rejected, 0);
         let received = eventually(|| {
@@ -84,6 +84,12 @@ fn a_collector_writes_what_it_was_sent() {
         received.sort();
         assert_eq!(received, sent, "{protocol:?}");
     }
+}
+
+/// As the agent pushes.
+async fn push(exporter: &Exporter, encoder: &Arc<Encoder>, snapshot: Snapshot) -> PushOutcome {
+    let batch = Batch::encode(Arc::clone(encoder), Arc::new(snapshot)).await;
+    exporter.push(batch).await
 }
 
 /// Every point with its resource, scope and metric, as text that is the same for the same points.
@@ -156,10 +162,10 @@ fn a_prometheus_finds_the_true_quantiles_in_what_is_pushed() {
     let _within = runtime.enter();
     let endpoint = format!("http://{}/api/v1/otlp/v1/metrics", prometheus.address);
     let exporter = exporter(&endpoint, EndpointKind::Metrics, Protocol::HttpProtobuf);
-    let encoder = Encoder::new(resources(), MAX_REQUEST_BYTES);
+    let encoder = Arc::new(Encoder::new(resources(), MAX_REQUEST_BYTES));
     let values = durations();
     let traced = collections(&values, |snapshot| {
-        let outcome = runtime.block_on(exporter.push(&encoder.payloads(&snapshot)));
+        let outcome = runtime.block_on(push(&exporter, &encoder, snapshot));
         assert!(outcome.accepted(), "{outcome:?}");
     });
     assert_quantiles(&prometheus, &values, "", bucket_width(SCALE));

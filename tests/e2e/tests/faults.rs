@@ -87,7 +87,7 @@ fn killed_under_load_again_and_again() {
 fn gone(objects: &KernelObjects) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let left = KernelObjects::existing().unwrap().intersection(objects);
+        let left = objects.left().unwrap();
         if left.is_empty() {
             return;
         }

@@ -1,10 +1,12 @@
 use std::{fs, path::Path};
 
-use super::{FileError, FileSink};
+use kerntally_model::{ExponentialHistogram, PointValue, Snapshot};
+
+use super::{FileError, FileSink, LINE_REQUEST_BYTES};
 use crate::{
     ExportMetricsServiceRequest,
     encode::{Encoder, MAX_REQUEST_BYTES, json, points_in},
-    fixture::{snapshot, template},
+    fixture::{histogram, point, server_points, snapshot, template, text, workload},
 };
 
 fn requests() -> Vec<ExportMetricsServiceRequest> {
@@ -72,6 +74,41 @@ fn names_and_counts_a_full_disk() {
         last.contains("/dev/full") && last.contains("No space left"),
         "{last}"
     );
+}
+
+/// <https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/receiver/filelogreceiver>: the
+/// default of `max_log_size`, which the receiver of OTLP files shares.
+const COLLECTOR_LINE_BYTES: usize = 1024 * 1024;
+
+#[test]
+fn no_line_is_longer_than_what_a_collector_reads() {
+    // Small numbers in many buckets are what grows most from protobuf to JSON.
+    let buckets = ExponentialHistogram {
+        buckets: vec![1; 160],
+        ..histogram()
+    };
+    let points = (0..3000).map(|number| {
+        let route = vec![text(
+            "http.route",
+            &format!("/users/{{id}}/orders/{number}"),
+        )];
+        point(route, PointValue::Exponential(buckets.clone()))
+    });
+    let snapshot = Snapshot {
+        workloads: vec![server_points(workload("api"), points.collect())],
+    };
+    let (mut written, mut longest) = (0, 0);
+    Encoder::new(template(), MAX_REQUEST_BYTES).each(
+        &snapshot,
+        LINE_REQUEST_BYTES,
+        &mut |request| {
+            written += points_in(&request);
+            longest = longest.max(json(&request).unwrap().len());
+        },
+    );
+    assert_eq!(written, snapshot.points());
+    assert!(longest < COLLECTOR_LINE_BYTES, "{longest}");
+    assert!(longest > COLLECTOR_LINE_BYTES / 4, "{longest}");
 }
 
 #[test]

@@ -45,6 +45,11 @@ impl<'a> Account<'a> {
         self.outcome.error.get_or_insert(error);
     }
 
+    /// Whether points are neither answered nor given up.
+    pub(super) fn is_open(&self) -> bool {
+        self.open > 0
+    }
+
     pub(super) fn close(mut self) -> PushOutcome {
         self.settle();
         std::mem::take(&mut self.outcome)

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     VERSION,
-    encode::Payload,
+    encode::{Batch, Payload},
     endpoint::{Endpoint, OtlpSettings, Protocol},
 };
 
@@ -123,11 +123,10 @@ impl Exporter {
 
     /// Pushes the requests of one cumulative snapshot, one after the other. Takes at most the timeout for each,
     /// and gives up the rest once the collector does not answer. Dropped half-way, it counts what was left.
-    pub async fn push(&self, payloads: &[Payload]) -> PushOutcome {
-        let points = payloads.iter().map(|payload| payload.points).sum();
-        let mut account = Account::open(self, points, false);
+    pub async fn push(&self, batch: Batch) -> PushOutcome {
+        let mut account = Account::open(self, batch.points(), false);
         match self.flight.try_lock() {
-            Ok(mut flight) => self.push_alone(payloads, &mut flight, &mut account).await,
+            Ok(mut flight) => self.push_alone(batch, &mut flight, &mut account).await,
             Err(_) => account.stop(PushError::Busy),
         }
         account.close()
@@ -135,12 +134,13 @@ impl Exporter {
 
     /// Pushes a batch of delta points. What is not answered is kept, to be pushed again with
     /// [`Exporter::push_again`] for as long as `hold`; a batch kept before it is given up.
-    pub async fn push_once(&self, payloads: Vec<Payload>, hold: Duration) -> PushOutcome {
+    pub async fn push_once(&self, batch: Batch, hold: Duration) -> PushOutcome {
+        let points = batch.points();
+        let next = Held::new(batch.rest().await, hold);
         let mut flight = self.flight.lock().await;
-        let before = flight.held.replace(Held::new(payloads, hold));
-        if let Some(before) = before {
-            self.lock_stats().points_dropped += before.points();
-        }
+        let not_encoded = points.saturating_sub(next.points());
+        let before = flight.held.replace(next);
+        self.lock_stats().points_dropped += not_encoded + before.map_or(0, |held| held.points());
         self.push_held(&mut flight).await
     }
 
@@ -172,20 +172,20 @@ impl Exporter {
         }
     }
 
-    async fn push_alone(
-        &self,
-        payloads: &[Payload],
-        flight: &mut Flight,
-        account: &mut Account<'_>,
-    ) {
+    async fn push_alone(&self, mut batch: Batch, flight: &mut Flight, account: &mut Account<'_>) {
         if let Some(error) = flight.throttled() {
             return account.stop(error);
         }
-        for payload in payloads {
-            let sent = self.send(payload, &mut account.outcome.retries).await;
-            if !flight.note(sent, payload, account) {
+        while let Some(payload) = batch.next().await {
+            let sent = self.send(&payload, &mut account.outcome.retries).await;
+            if !flight.note(sent, &payload, account) {
                 return;
             }
+        }
+        if account.is_open() {
+            account.stop(PushError::Encoding {
+                reason: "the encoder ended before its snapshot".to_owned(),
+            });
         }
     }
 

@@ -90,7 +90,7 @@ fn grpc_script(answers: Vec<Result<ExportMetricsServiceResponse, Status>>) -> Gr
 async fn push_http(collector: &HttpCollector) -> PushOutcome {
     let address = collector.serve().await;
     exporter(address, Protocol::HttpProtobuf)
-        .push(&payloads())
+        .push(payloads().into())
         .await
 }
 
@@ -98,7 +98,7 @@ async fn push_http(collector: &HttpCollector) -> PushOutcome {
 async fn arrives_by_grpc_as_it_was_encoded() {
     let collector = GrpcCollector::default();
     let exporter = exporter(collector.serve().await, Protocol::Grpc);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert!(outcome.accepted(), "{outcome:?}");
     assert_eq!(outcome.points_sent, 4);
     assert_eq!(collector.requests(), requests());
@@ -138,7 +138,7 @@ async fn arrives_by_http_as_it_was_encoded() {
             ..settings
         })
         .unwrap();
-        let outcome = exporter.push(&payloads()).await;
+        let outcome = exporter.push(payloads().into()).await;
         assert!(outcome.accepted(), "{outcome:?}");
         assert_eq!(collector.received(), requests());
         let head = collector.heads.lock().unwrap()[0].clone();
@@ -160,11 +160,11 @@ async fn arrives_by_http_as_it_was_encoded() {
 async fn counts_what_the_collector_refused_and_takes_an_empty_remark_for_success() {
     let collector = grpc_script(vec![Ok(partial(3, "too old")), Ok(partial(0, ""))]);
     let exporter = exporter(collector.serve().await, Protocol::Grpc);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert!(outcome.accepted());
     assert_eq!((outcome.points_sent, outcome.points_rejected), (1, 3));
     assert_eq!(exporter.stats().last_remark.as_deref(), Some("too old"));
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert_eq!((outcome.points_sent, outcome.points_rejected), (4, 0));
 }
 
@@ -188,7 +188,7 @@ async fn counts_what_the_collector_refused_by_http_in_either_encoding() {
         ));
     let exporter = exporter(collector.serve().await, Protocol::HttpProtobuf);
     for rejected in [1, 2, 0] {
-        let outcome = exporter.push(&payloads()).await;
+        let outcome = exporter.push(payloads().into()).await;
         assert!(outcome.accepted(), "{outcome:?}");
         assert_eq!(outcome.points_rejected, rejected);
     }
@@ -198,7 +198,7 @@ async fn counts_what_the_collector_refused_by_http_in_either_encoding() {
 async fn tries_again_after_what_may_pass() {
     let collector = grpc_script(vec![Err(Status::unavailable("restarting"))]);
     let outcome = exporter(collector.serve().await, Protocol::Grpc)
-        .push(&payloads())
+        .push(payloads().into())
         .await;
     assert!(outcome.accepted());
     assert_eq!((outcome.retries, collector.requests().len()), (1, 2));
@@ -224,7 +224,7 @@ async fn never_repeats_what_the_collector_refused_for_good() {
     ] {
         let collector = grpc_script(vec![Err(Status::new(code, "no\nway"))]);
         let outcome = exporter(collector.serve().await, Protocol::Grpc)
-            .push(&payloads())
+            .push(payloads().into())
             .await;
         let error = PushError::Grpc {
             code: format!("{code:?}"),
@@ -254,7 +254,7 @@ async fn one_refused_request_does_not_stop_the_next() {
     let collector = grpc_script(vec![Err(Status::invalid_argument("bad"))]);
     let payloads: Vec<_> = parts.iter().map(Payload::from).collect();
     let outcome = exporter(collector.serve().await, Protocol::Grpc)
-        .push(&payloads)
+        .push(payloads.clone().into())
         .await;
     assert_eq!(collector.requests(), parts);
     assert_eq!(outcome.points_sent + outcome.points_dropped, 4);
@@ -268,12 +268,12 @@ async fn leaves_the_collector_alone_as_long_as_it_wishes() {
     let throttle = Status::with_error_details(Code::ResourceExhausted, "slow down", details);
     let collector = grpc_script(vec![Err(throttle)]);
     let exporter = exporter(collector.serve().await, Protocol::Grpc);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert!(
         matches!(outcome.error, Some(PushError::Grpc { .. })),
         "{outcome:?}"
     );
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     let Some(PushError::Throttled { left }) = outcome.error else {
         panic!("{outcome:?}")
     };
@@ -287,7 +287,7 @@ async fn says_when_nobody_listens_and_heals_once_somebody_does() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let exporter = impatient(listener.local_addr().unwrap(), protocol);
         drop(listener);
-        let outcome = exporter.push(&payloads()).await;
+        let outcome = exporter.push(payloads().into()).await;
         let Some(PushError::Connection { reason }) = &outcome.error else {
             panic!("{outcome:?}")
         };
@@ -299,8 +299,8 @@ async fn says_when_nobody_listens_and_heals_once_somebody_does() {
     }
     let collector = grpc_script(vec![Err(Status::invalid_argument("bad"))]);
     let exporter = exporter(collector.serve().await, Protocol::Grpc);
-    assert!(!exporter.push(&payloads()).await.accepted());
-    assert!(exporter.push(&payloads()).await.accepted());
+    assert!(!exporter.push(payloads().into()).await.accepted());
+    assert!(exporter.push(payloads().into()).await.accepted());
     let stats = exporter.stats();
     assert_eq!(
         (stats.pushes_ok, stats.pushes_failed, stats.failing),
@@ -318,7 +318,7 @@ async fn a_collector_that_hangs_costs_the_timeout_once() {
         let exporter = impatient(address.await, protocol);
         let parts = Encoder::new(template(), 1).payloads(&snapshot());
         let started = Instant::now();
-        let outcome = exporter.push(&parts).await;
+        let outcome = exporter.push(parts.into()).await;
         assert!(
             matches!(outcome.error, Some(PushError::Timeout { .. })),
             "{outcome:?}"
@@ -346,7 +346,7 @@ async fn a_collector_that_cuts_or_answers_garbage_costs_bounded_time() {
             });
             let exporter = impatient(address.await, protocol);
             let started = Instant::now();
-            let outcome = exporter.push(&payloads()).await;
+            let outcome = exporter.push(payloads().into()).await;
             assert!(!outcome.accepted(), "{outcome:?}");
             assert_eq!(outcome.points_dropped, 4);
             assert!(
@@ -366,7 +366,7 @@ async fn refuses_an_endless_answer() {
     let long = Ok(partial(0, &"x".repeat(super::RESPONSE_BYTES + 1)));
     let collector = grpc_script(vec![long]);
     let outcome = exporter(collector.serve().await, Protocol::Grpc)
-        .push(&payloads())
+        .push(payloads().into())
         .await;
     assert!(!outcome.accepted());
     assert_eq!(
@@ -400,7 +400,10 @@ async fn pushes_one_at_a_time() {
     });
     let exporter = impatient(address.await, Protocol::Grpc);
     let payloads = payloads();
-    let (first, second) = tokio::join!(exporter.push(&payloads), exporter.push(&payloads));
+    let (first, second) = tokio::join!(
+        exporter.push(payloads.clone().into()),
+        exporter.push(payloads.clone().into())
+    );
     assert!(matches!(first.error, Some(PushError::Timeout { .. })));
     assert_eq!(second.error, Some(PushError::Busy));
     assert_eq!(exporter.stats().points_dropped, 8);
@@ -414,7 +417,10 @@ async fn counts_a_push_that_nobody_waits_for_any_more() {
     });
     let exporter = exporter(address.await, Protocol::Grpc);
     let payloads = payloads();
-    let push = tokio::time::timeout(Duration::from_millis(50), exporter.push(&payloads));
+    let push = tokio::time::timeout(
+        Duration::from_millis(50),
+        exporter.push(payloads.clone().into()),
+    );
     assert!(push.await.is_err());
     let stats = exporter.stats();
     assert_eq!((stats.pushes_failed, stats.points_dropped), (1, 4));

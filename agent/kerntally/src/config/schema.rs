@@ -490,7 +490,7 @@ section! {
         delta_hold: Span = Span::from_secs(600),
         /// null: no push.
         otlp: Option<Otlp> = Some(Otlp::default()),
-        /// OTLP file, one request in JSON a line.
+        /// OTLP file, one request in JSON a line, each below 1 MiB.
         file: Option<PathBuf> = None,
         console: Console = Console::Auto,
         prometheus: Prometheus = Prometheus::default(),

@@ -442,8 +442,9 @@ fn a_service_keeps_what_it_does_not_override() {
         routes.unmatched,
         kerntally_pipeline::config::Unmatched::Wildcard
     );
-    assert_eq!(routes.patterns.templates().len(), 1);
-    assert_eq!(&*routes.patterns.templates()[0], "/b");
+    let (_, pattern) = routes.patterns.find("/b").unwrap();
+    assert_eq!(&**pattern, "/b");
+    assert!(routes.patterns.find("/a").is_none());
     assert_eq!((rule.per_service, rule.hosts_per_service), (Some(7), None));
 }
 

@@ -9,12 +9,14 @@ mod listings;
 mod outlets;
 mod pressure;
 mod pulling;
+mod pushing;
 mod reload;
 mod report;
 mod rest;
 mod tail;
 mod timers;
 mod would_push;
+mod writing;
 
 use std::path::Path;
 use std::time::Duration;

@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use kerntally_export::ExportMetricsServiceRequest;
 use kerntally_export::console::{self, Table};
-use kerntally_export::encode::Encoder;
-use kerntally_export::file::{FileSink, FileStats};
-use kerntally_export::push::{ExportStats, Exporter, PushOutcome};
+use kerntally_export::encode::{Encoder, MAX_REQUEST_BYTES};
+use kerntally_export::file::FileStats;
+use kerntally_export::push::{ExportStats, Exporter};
 use kerntally_export::resource::{self, HostRoots, Node, ResourceTemplate, read_node};
 use kerntally_model::Snapshot;
 use kerntally_pipeline::Collection;
@@ -18,7 +16,9 @@ use kerntally_pipeline::aggregate::Generation;
 use tokio::task::JoinHandle;
 
 use super::pulling::Pulling;
-use crate::config::{Config, Console, Identity, Loaded, Temporality};
+use super::pushing::Pushing;
+use super::writing::Writing;
+use crate::config::{Config, Console, Identity, Loaded};
 use crate::failure::Failure;
 use crate::output;
 use crate::shared::Shared;
@@ -30,8 +30,9 @@ const LAST_PUSH_FAILING: Duration = Duration::from_secs(1);
 /// Time for a push that is under way when the agent stops.
 const RUNNING_PUSH: Duration = Duration::from_secs(1);
 
-/// Requests to a file may be as long as they like.
-const NO_LIMIT: usize = usize::MAX;
+/// Points of a collection whose memory is given back as soon as it is delivered: a few megabytes and more, which
+/// the C library would keep until the next one. Giving back less is not worth the page faults.
+pub(super) const LARGE_COLLECTION: u64 = 1000;
 
 /// What standard output shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,40 +55,14 @@ pub(crate) struct Outlets {
     pulling: Option<Arc<Pulling>>,
     /// A collection on its way to be scraped.
     publishing: Option<JoinHandle<()>>,
-    exporter: Option<Arc<Exporter>>,
-    /// For how long a batch of delta points is sent again; `None` with cumulative ones.
-    delta_hold: Option<Duration>,
-    push: Option<JoinHandle<Pushed>>,
-    /// Collection that the push under way, or the batch that is kept, is of.
-    pushing: Generation,
-    pushed: Option<Generation>,
-    file: File,
-    written: Option<Generation>,
-    file_stats: Option<FileStats>,
+    pushing: Pushing,
+    writing: Writing,
     table: Table,
     display: Display,
     /// The reader of standard output is gone.
     closed: bool,
     /// Deliveries that were left out because the previous one was still under way.
     skipped: u64,
-}
-
-/// What became of a push; nothing if the collection could not be encoded.
-type Pushed = Option<PushOutcome>;
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug)]
-enum Written {
-    Whole(Generation),
-    Failed,
-    ClosedPipe,
-}
-
-#[derive(Debug)]
-enum File {
-    None,
-    Idle(FileSink),
-    Writing(JoinHandle<(Written, FileSink)>),
 }
 
 impl Outlets {
@@ -100,26 +75,12 @@ impl Outlets {
         let node =
             read_node(config.resource.node.as_deref(), &roots).map_err(anyhow::Error::from)?;
         let base = config.resource.attributes.clone();
-        let max_request = match &config.export.otlp {
-            Some(otlp) => usize::try_from(otlp.max_request.0).unwrap_or(NO_LIMIT),
-            None => NO_LIMIT,
-        };
-        let exporter = match &loaded.otlp {
-            Some(settings) => Some(Arc::new(
-                Exporter::new(settings.clone())
-                    .context("export.otlp")
-                    .map_err(Failure::Usage)?,
-            )),
-            None => None,
-        };
-        let file = match &config.export.file {
-            Some(path) => File::Idle(
-                FileSink::open(path)
-                    .context("export.file")
-                    .map_err(Failure::Usage)?,
-            ),
-            None => File::None,
-        };
+        let otlp = config.export.otlp.as_ref();
+        let max_request = otlp.map_or(MAX_REQUEST_BYTES, |otlp| {
+            usize::try_from(otlp.max_request.0).unwrap_or(usize::MAX)
+        });
+        let pushing = Pushing::open(loaded)?;
+        let writing = Writing::open(config.export.file.as_deref())?;
         let resources = ResourceTemplate::new(node.clone(), identity(config), base);
         let pulling = match config.export.prometheus.listen {
             Some(listen) => Some(pulling(listen, &resources, before)?),
@@ -131,14 +92,8 @@ impl Outlets {
             pulling,
             publishing: None,
             node,
-            exporter,
-            delta_hold: delta_hold(config),
-            push: None,
-            pushing: Generation::default(),
-            pushed: None,
-            file_stats: None,
-            file,
-            written: None,
+            pushing,
+            writing,
             table: Table::default(),
             display: display(config.export.console),
             closed: false,
@@ -150,12 +105,9 @@ impl Outlets {
     /// goes on from where it is.
     pub(crate) async fn reopen(&mut self, loaded: &Loaded) -> Result<(), Failure> {
         let mut next = Self::open(loaded, Some(self))?;
-        self.await_push(RUNNING_PUSH).await;
-        self.finish_write().await;
-        if let (Some(exporter), Some(before)) = (&next.exporter, &self.exporter) {
-            exporter.take_over(before, next.delta_hold.is_some()).await;
-            next.pushing = self.pushing;
-        }
+        self.pushing.finish(RUNNING_PUSH).await;
+        self.writing.finish().await;
+        next.pushing.take_over(&self.pushing).await;
         *self = next;
         Ok(())
     }
@@ -170,7 +122,7 @@ impl Outlets {
     }
 
     pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {
-        self.exporter.as_ref()
+        self.pushing.exporter()
     }
 
     /// Where it is scraped.
@@ -183,20 +135,16 @@ impl Outlets {
     }
 
     pub(crate) fn export_stats(&self) -> Option<ExportStats> {
-        self.exporter.as_ref().map(|exporter| exporter.stats())
+        self.pushing.stats()
     }
 
     pub(crate) fn file_stats(&self) -> Option<FileStats> {
-        match &self.file {
-            File::None => None,
-            File::Idle(sink) => Some(sink.stats().clone()),
-            File::Writing(_) => self.file_stats.clone(),
-        }
+        self.writing.stats()
     }
 
     /// Whether the reader of standard output went away: nobody waits for more.
     pub(crate) fn closed(&self) -> bool {
-        self.closed
+        self.closed || self.writing.closed()
     }
 
     pub(crate) fn skipped(&self) -> u64 {
@@ -212,44 +160,33 @@ impl Outlets {
         }
         let collection = Arc::new(collection);
         self.publish(&collection);
-        self.start_push(&collection);
-        self.start_write(&collection, own);
+        let pushes = self.pushing.start(&self.encoder, &collection);
+        let writes = self.writing.start(&self.encoder, &collection, own);
+        self.skipped += u64::from(!pushes) + u64::from(!writes);
     }
 
     /// With delta points: whether what was handed out before is still on its way. A collection would hand the
     /// next measurements out with nobody to take them; not collected, they stay in the window that runs.
     pub(crate) async fn must_wait(&mut self) -> bool {
         self.settle().await;
-        self.delta_hold.is_some()
-            && (self.push.is_some() || self.is_holding() || matches!(self.file, File::Writing(_)))
+        self.pushing.is_delta()
+            && (self.pushing.is_busy() || self.pushing.is_holding() || self.writing.is_busy())
     }
 
     /// Sends a batch of delta points that is kept once more.
     pub(crate) fn push_again(&mut self) {
-        let Some(exporter) = self.exporter.clone() else {
-            return;
-        };
-        if self.push.is_none() && self.delta_hold.is_some() && self.is_holding() {
-            self.push = Some(tokio::spawn(
-                async move { Some(exporter.push_again().await) },
-            ));
-        }
-    }
-
-    fn is_holding(&self) -> bool {
-        self.exporter
-            .as_ref()
-            .is_some_and(|exporter| exporter.is_holding())
+        self.pushing.start_again();
     }
 
     /// The youngest collection that arrived everywhere it had to.
     pub(crate) fn accepted(&self, latest: Generation) -> Option<Generation> {
-        match (&self.exporter, &self.file) {
+        let (pushed, written) = (self.pushing.pushed(), self.writing.written());
+        match (self.pushing.exporter(), self.writing.is_wanted()) {
             // A scrape asks when it likes: it need not have come for what it shows to be right.
-            (None, File::None) => Some(latest),
-            (Some(_), File::None) => self.pushed,
-            (None, _) => self.written,
-            (Some(_), _) => self.pushed.zip(self.written).map(|(a, b)| a.min(b)),
+            (None, false) => Some(latest),
+            (Some(_), false) => pushed,
+            (None, true) => written,
+            (Some(_), true) => pushed.zip(written).map(|(a, b)| a.min(b)),
         }
     }
 
@@ -277,51 +214,37 @@ impl Outlets {
 
     /// Takes up what has finished meanwhile.
     pub(crate) async fn settle(&mut self) {
-        if self.push.as_ref().is_some_and(JoinHandle::is_finished)
-            && let Some(push) = self.push.take()
-        {
-            self.take_push(push.await);
-        }
-        if matches!(&self.file, File::Writing(writing) if writing.is_finished()) {
-            self.finish_write().await;
-        }
+        self.pushing.settle().await;
+        self.writing.settle().await;
     }
 
     /// Waits until a delivery under way has ended, and takes that up; for ever if there is none.
     pub(crate) async fn next_finished(&mut self) {
-        let writing = match &mut self.file {
-            File::Writing(writing) => Some(writing),
-            File::None | File::Idle(_) => None,
-        };
-        // No waiting past this point: what has ended is taken up, or not yet looked at.
         tokio::select! {
-            pushed = ended(self.push.as_mut()) => {
-                self.push = None;
-                self.take_push(pushed);
-            }
-            written = ended(writing) => self.take_write(written),
+            () = self.pushing.next_finished() => {}
+            () = self.writing.next_finished() => {}
         }
     }
 
     /// The last delivery: waits, but not for ever.
     pub(crate) async fn close(&mut self, collection: Collection, own: &Arc<Shared>) {
-        let answered = self.await_push(RUNNING_PUSH).await;
+        let answered = self.pushing.finish(RUNNING_PUSH).await;
         let failing = self.export_stats().is_some_and(|stats| stats.failing);
         let patience = if answered && !failing {
             LAST_PUSH
         } else {
             LAST_PUSH_FAILING
         };
-        self.finish_write().await;
+        self.writing.finish().await;
         self.push_again();
-        if self.push.is_some() && !self.await_push(patience).await {
+        if !self.pushing.finish(patience).await {
             tracing::warn!("the collector did not answer the last batch but one");
         }
         self.deliver(collection, own).await;
-        if !self.await_push(patience).await {
+        if !self.pushing.finish(patience).await {
             tracing::warn!("the collector did not answer the last push");
         }
-        self.finish_write().await;
+        self.writing.finish().await;
     }
 
     fn publish(&mut self, collection: &Arc<Collection>) {
@@ -336,149 +259,15 @@ impl Outlets {
         }
         self.publishing = Some(pulling.publish(self.resources.clone(), collection));
     }
-
-    fn start_push(&mut self, collection: &Arc<Collection>) {
-        let Some(exporter) = self.exporter.clone() else {
-            return;
-        };
-        if self.push.is_some() {
-            self.skipped += 1;
-            return;
-        }
-        let (encoder, collection) = (Arc::clone(&self.encoder), Arc::clone(collection));
-        let hold = self.delta_hold;
-        self.pushing = collection.generation;
-        self.push = Some(tokio::spawn(async move {
-            let payloads =
-                tokio::task::spawn_blocking(move || encoder.payloads(collection.snapshot())).await;
-            match (payloads, hold) {
-                (Ok(payloads), None) => Some(exporter.push(&payloads).await),
-                (Ok(payloads), Some(hold)) => Some(exporter.push_once(payloads, hold).await),
-                (Err(error), _) => {
-                    tracing::error!(%error, "encoding a collection ended abnormally");
-                    None
-                }
-            }
-        }));
-    }
-
-    fn start_write(&mut self, collection: &Arc<Collection>, own: &Arc<Shared>) {
-        match std::mem::replace(&mut self.file, File::None) {
-            File::Idle(mut sink) => {
-                self.file_stats = Some(sink.stats().clone());
-                let encoder = Arc::clone(&self.encoder);
-                let (collection, own) = (Arc::clone(collection), Arc::clone(own));
-                self.file = File::Writing(tokio::task::spawn_blocking(move || {
-                    let requests = encoder.encode(collection.snapshot());
-                    let own = own.metrics_request();
-                    (
-                        write(&mut sink, collection.generation, &requests, own),
-                        sink,
-                    )
-                }));
-            }
-            File::Writing(writing) => {
-                self.skipped += 1;
-                self.file = File::Writing(writing);
-            }
-            File::None => {}
-        }
-    }
-
-    /// Waits for the push under way; whether it ended by itself.
-    async fn await_push(&mut self, patience: Duration) -> bool {
-        let Some(mut push) = self.push.take() else {
-            return true;
-        };
-        match tokio::time::timeout(patience, &mut push).await {
-            Ok(finished) => {
-                self.take_push(finished);
-                true
-            }
-            Err(_elapsed) => {
-                push.abort();
-                false
-            }
-        }
-    }
-
-    fn take_push(&mut self, finished: Result<Pushed, tokio::task::JoinError>) {
-        match finished {
-            // A delta batch that was refused or is too old is over as well.
-            Ok(Some(outcome))
-                if outcome.accepted()
-                    || (self.delta_hold.is_some() && outcome.points_held == 0) =>
-            {
-                self.pushed = Some(self.pushing);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "a push ended abnormally"),
-        }
-    }
-
-    async fn finish_write(&mut self) {
-        let writing = match std::mem::replace(&mut self.file, File::None) {
-            File::Writing(writing) => writing,
-            other => {
-                self.file = other;
-                return;
-            }
-        };
-        let written = writing.await;
-        self.take_write(written);
-    }
-
-    fn take_write(&mut self, finished: Result<(Written, FileSink), tokio::task::JoinError>) {
-        self.file = File::None;
-        match finished {
-            Ok((written, sink)) => {
-                match written {
-                    Written::Whole(generation) => self.written = Some(generation),
-                    Written::Failed => {}
-                    Written::ClosedPipe => self.closed = true,
-                }
-                self.file = File::Idle(sink);
-            }
-            Err(error) => tracing::error!(%error, "writing the export file ended abnormally"),
-        }
-    }
 }
 
 /// What a task under way comes to.
-async fn ended<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, tokio::task::JoinError> {
+pub(super) async fn ended<T>(
+    task: Option<&mut JoinHandle<T>>,
+) -> Result<T, tokio::task::JoinError> {
     match task {
         Some(task) => task.await,
         None => std::future::pending().await,
-    }
-}
-
-/// The sink keeps count of what could not be written; only the first of a row of failures is logged.
-fn write(
-    sink: &mut FileSink,
-    generation: Generation,
-    requests: &[ExportMetricsServiceRequest],
-    own: Option<ExportMetricsServiceRequest>,
-) -> Written {
-    let failing = sink.stats().failing;
-    // The agent's own first: a file then always ends with what the services did.
-    let own = own.map_or(Ok(()), |own| sink.append(&[own]));
-    let result = own.and_then(|()| sink.append(requests));
-    match result {
-        Ok(()) => {
-            if failing {
-                let dropped = sink.stats().dropped;
-                tracing::warn!(dropped, "the export file can be written again");
-            }
-            Written::Whole(generation)
-        }
-        Err(error) if error.is_closed_pipe() => Written::ClosedPipe,
-        Err(error) => {
-            if !failing {
-                let error = anyhow::Error::from(error);
-                tracing::warn!("the export file cannot be written: {error:#}");
-            }
-            Written::Failed
-        }
     }
 }
 
@@ -518,13 +307,6 @@ fn identity(config: &Config) -> resource::Identity {
     match config.resource.identity {
         Identity::None => resource::Identity::None,
         Identity::Node | Identity::Process => resource::Identity::Node,
-    }
-}
-
-fn delta_hold(config: &Config) -> Option<Duration> {
-    match config.export.temporality {
-        Temporality::Cumulative => None,
-        Temporality::Delta | Temporality::LowMemory => Some(config.export.delta_hold.0),
     }
 }
 
@@ -576,15 +358,15 @@ mod tests {
             let collection = pipeline.collect(crate::clock::now());
             last = Some(collection.generation);
             outlets.close(collection, &shared).await;
-            assert!(matches!(outlets.file, File::Idle(_)));
-            assert_eq!(outlets.written, last);
+            assert!(!outlets.writing.is_busy());
+            assert_eq!(outlets.writing.written(), last);
         }
         let collection = pipeline.collect(crate::clock::now());
         outlets.deliver(collection, &shared).await;
         let collection = pipeline.collect(crate::clock::now());
         last = last.max(Some(collection.generation));
         outlets.close(collection, &shared).await;
-        assert_eq!(outlets.written, last);
+        assert_eq!(outlets.writing.written(), last);
         assert_eq!(outlets.skipped(), 0);
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use kerntally_export::pull::{self, Pull};
 use kerntally_export::resource::ResourceTemplate;
-use kerntally_model::Snapshot;
 use kerntally_pipeline::Collection;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -20,9 +19,6 @@ pub(crate) struct Pulling {
     pull: Arc<Pull>,
     server: JoinHandle<()>,
 }
-
-/// A collection as the exporter wants to hold it.
-struct Held(Arc<Collection>);
 
 impl Pulling {
     /// Listens. Within a runtime.
@@ -48,21 +44,14 @@ impl Pulling {
         resources: ResourceTemplate,
         collection: &Arc<Collection>,
     ) -> JoinHandle<()> {
-        let held = Arc::new(Held(Arc::clone(collection)));
-        let pull = Arc::clone(&self.pull);
-        tokio::task::spawn_blocking(move || pull.publish(resources, held))
+        let (pull, collection) = (Arc::clone(&self.pull), Arc::clone(collection));
+        tokio::task::spawn_blocking(move || pull.publish(resources, collection))
     }
 }
 
 impl Drop for Pulling {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-impl AsRef<Snapshot> for Held {
-    fn as_ref(&self) -> &Snapshot {
-        self.0.snapshot()
     }
 }
 

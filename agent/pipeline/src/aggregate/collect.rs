@@ -190,17 +190,24 @@ struct Group<P> {
 }
 
 /// What a collection took out, not written out yet.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Held(Vec<Group<HeldPoint>>);
 
 impl Held {
     /// Writes it out: slow, and not a matter of the thread that takes exchanges in.
-    pub(crate) fn to_snapshot(&self) -> Snapshot {
-        to_snapshot(self.0.iter().map(|group| Group {
-            workload: Arc::clone(&group.workload),
-            process: group.process,
-            recipe: Arc::clone(&group.recipe),
-            points: group.points.iter().map(HeldPoint::to_point).collect(),
+    pub(crate) fn into_snapshot(self) -> Snapshot {
+        to_snapshot(self.0.into_iter().map(|group| {
+            Group {
+                workload: group.workload,
+                process: group.process,
+                recipe: group.recipe,
+                // A point's value is let go as soon as it is written out.
+                points: group
+                    .points
+                    .into_iter()
+                    .map(|point| point.to_point())
+                    .collect(),
+            }
         }))
     }
 }

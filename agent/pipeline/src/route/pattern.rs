@@ -61,11 +61,6 @@ impl PatternSet {
         Some((position, self.0.templates.get(position)?))
     }
 
-    /// The patterns, in the order in which they were given.
-    pub fn templates(&self) -> &[Arc<str>] {
-        &self.0.templates
-    }
-
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.templates.is_empty()

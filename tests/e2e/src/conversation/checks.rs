@@ -251,7 +251,7 @@ fn leaves_nothing(options: &RunOptions, binary: &Path, signal: Signal) -> Result
     // Maps go when the programs that used them are freed, after a grace period that a busy machine draws out.
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
-        let left = KernelObjects::existing()?.intersection(&objects);
+        let left = objects.left()?;
         if left.is_empty() {
             break;
         }

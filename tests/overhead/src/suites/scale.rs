@@ -30,6 +30,7 @@ struct Point {
     size: u64,
     processor_percent: f64,
     resident_mib: f64,
+    most_resident_mib: f64,
     maps_mib: f64,
     lost: f64,
 }
@@ -114,6 +115,7 @@ fn point(extent: &Extent, size: Size, number: u64) -> Result<Point> {
     let watcher = Watcher::start(extent, &sets(&origins), None)?;
     let agent = &watcher.agent;
     let before = agent.ledger()?;
+    agent.forget_most_resident()?;
     let plan = size.plan(&origins, number, extent);
     let (report, begun, ended) = plan.play(LOAD_CORE, || nanos_of(agent.pid()))?;
     std::thread::sleep(Duration::from_millis(1500));
@@ -123,12 +125,17 @@ fn point(extent: &Extent, size: Size, number: u64) -> Result<Point> {
         size: number,
         processor_percent: 100.0 * real(ended - begun) / real(report.elapsed),
         resident_mib: real(agent.resident_bytes()?) / MIB,
+        most_resident_mib: real(agent.most_resident_bytes()?) / MIB,
         maps_mib: real(Held::by(agent.pid())?.map_bytes) / MIB,
         lost: real(counted.abs_diff(report.sent)),
     };
     println!(
-        "  {number}: {:.2} % of a core, {:.1} MiB resident, {:.1} MiB of maps, {} lost",
-        point.processor_percent, point.resident_mib, point.maps_mib, point.lost
+        "  {number}: {:.2} % of a core, {:.1} MiB resident ({:.1} at most), {:.1} MiB of maps, {} lost",
+        point.processor_percent,
+        point.resident_mib,
+        point.most_resident_mib,
+        point.maps_mib,
+        point.lost
     );
     Ok(point)
 }
@@ -152,11 +159,14 @@ fn sets(origins: &[Origin]) -> Vec<String> {
 }
 
 fn curves(size: Size, points: &[Point], found: &mut Found) {
-    let amounts: [(&str, &'static str, Amount); 3] = [
+    let amounts: [(&str, &'static str, Amount); 4] = [
         ("processor of the agent", "% of a core", |point| {
             point.processor_percent
         }),
         ("resident memory", "MiB", |point| point.resident_mib),
+        ("most resident memory", "MiB", |point| {
+            point.most_resident_mib
+        }),
         ("kernel memory of the maps", "MiB", |point| point.maps_mib),
     ];
     for (name, unit, amount) in amounts {

@@ -27,7 +27,7 @@ async fn tries_again_after_every_answer_that_may_pass() {
     let over_grpc = codes.map(|code| async move {
         let collector = grpc_script(vec![Err(Status::new(code, "later"))]);
         let exporter = exporter(collector.serve().await, Protocol::Grpc);
-        let outcome = exporter.push(&payloads()).await;
+        let outcome = exporter.push(payloads().into()).await;
         assert!(outcome.accepted(), "{code:?}: {outcome:?}");
         assert_eq!((outcome.retries, outcome.points_sent), (1, 4), "{code:?}");
     });
@@ -55,7 +55,7 @@ async fn waits_as_long_as_retry_info_or_a_date_say() {
     let collector = grpc_script(vec![Err(busy)]);
     let started = Instant::now();
     let exporter = exporter(collector.serve().await, Protocol::Grpc);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert!(outcome.accepted(), "{outcome:?}");
     assert!(started.elapsed() >= Duration::from_secs(1));
 
@@ -80,7 +80,7 @@ async fn a_slow_collector_is_waited_for() {
         }
     });
     let exporter = exporter(address.await, Protocol::HttpProtobuf);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert!(outcome.accepted(), "{outcome:?}");
     assert_eq!(outcome.retries, 0);
 }
@@ -100,7 +100,7 @@ async fn an_answer_without_an_end_costs_its_limit_at_most() {
         }
     });
     let exporter = exporter(address.await, Protocol::HttpProtobuf);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert_eq!(outcome.error, Some(PushError::ResponseTooLarge));
     assert_eq!((outcome.points_dropped, outcome.retries), (4, 0));
 }
@@ -117,7 +117,7 @@ async fn an_answer_that_drips_costs_the_timeout() {
         }
     });
     let exporter = impatient(address.await, Protocol::HttpProtobuf);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert!(
         matches!(outcome.error, Some(PushError::Timeout { .. })),
         "{outcome:?}"
@@ -128,7 +128,7 @@ async fn an_answer_that_drips_costs_the_timeout() {
 async fn never_repeats_what_was_taken_in_part() {
     let collector = grpc_script(vec![Ok(partial(4, "none of it"))]);
     let exporter = exporter(collector.serve().await, Protocol::Grpc);
-    let outcome = exporter.push(&payloads()).await;
+    let outcome = exporter.push(payloads().into()).await;
     assert!(outcome.accepted());
     assert_eq!((outcome.retries, collector.requests().len()), (0, 1));
     let stats = exporter.stats();

@@ -194,11 +194,15 @@ async fn run(patient: &Patient, temporality: Temporality) -> (Exporter, Service)
     for _ in 0..80 {
         ticks.tick().await;
         let outcome = match temporality {
-            Temporality::Cumulative => exporter.push(&encoder.payloads(&service.collect())).await,
+            Temporality::Cumulative => {
+                exporter
+                    .push(encoder.payloads(&service.collect()).into())
+                    .await
+            }
             Temporality::Delta if exporter.is_holding() => exporter.push_again().await,
             Temporality::Delta => {
                 let payloads = encoder.payloads(&service.collect());
-                exporter.push_once(payloads, HOLD).await
+                exporter.push_once(payloads.into(), HOLD).await
             }
         };
         assert_eq!(
@@ -291,7 +295,7 @@ async fn of_a_split_batch_only_what_is_not_answered_is_sent_again() {
     };
     let payloads = Encoder::new(template(), 800).payloads(&crate::fixture::snapshot());
     assert!(payloads.len() > 2);
-    let outcome = exporter.push_once(payloads.clone(), HOLD).await;
+    let outcome = exporter.push_once(payloads.clone().into(), HOLD).await;
     assert_eq!(outcome.points_sent, payloads[0].points);
     assert_eq!(outcome.points_sent + outcome.points_held, 4);
     sleep(Duration::from_mins(1)).await;
@@ -323,7 +327,7 @@ async fn a_delta_batch_refused_for_good_is_counted_and_makes_room() {
     };
     let payloads =
         Encoder::new(template(), MAX_REQUEST_BYTES).payloads(&crate::fixture::snapshot());
-    let outcome = exporter.push_once(payloads, HOLD).await;
+    let outcome = exporter.push_once(payloads.into(), HOLD).await;
     assert_eq!((outcome.points_dropped, outcome.points_held), (4, 0));
     assert!(!exporter.is_holding());
 }
@@ -334,7 +338,7 @@ async fn a_push_that_is_given_up_keeps_its_batch() {
     let exporter = patient.exporter();
     let payloads =
         Encoder::new(template(), MAX_REQUEST_BYTES).payloads(&crate::fixture::snapshot());
-    let push = exporter.push_once(payloads, HOLD);
+    let push = exporter.push_once(payloads.into(), HOLD);
     assert!(
         tokio::time::timeout(Duration::from_secs(1), push)
             .await
@@ -355,7 +359,12 @@ async fn a_new_endpoint_takes_over_what_is_kept_and_what_was_counted() {
         let before = patient.exporter();
         let payloads =
             Encoder::new(template(), MAX_REQUEST_BYTES).payloads(&crate::fixture::snapshot());
-        assert!(!before.push_once(payloads.clone(), HOLD).await.accepted());
+        assert!(
+            !before
+                .push_once(payloads.clone().into(), HOLD)
+                .await
+                .accepted()
+        );
         sleep(Duration::from_mins(1)).await;
         let next = patient.exporter();
         next.take_over(&before, keeps).await;

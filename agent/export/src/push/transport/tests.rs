@@ -120,7 +120,7 @@ async fn push(address: SocketAddr, protocol: Protocol, tls: TlsSettings) -> Push
     let payloads = Encoder::new(template(), MAX_REQUEST_BYTES).payloads(&snapshot());
     exporter(&address.to_string(), protocol, tls)
         .unwrap()
-        .push(&payloads)
+        .push(payloads.clone().into())
         .await
 }
 

@@ -97,7 +97,6 @@ const BLIND: [Counter; 18] = [
     Counter::CompatCalls,
     Counter::MissedReturns,
     Counter::CallsNotKept,
-    Counter::CallsNotHandedOn,
     Counter::SkippedRuns,
 ];
 

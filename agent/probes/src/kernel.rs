@@ -15,7 +15,6 @@ use crate::{
     error::chain,
     layout,
     object::Object,
-    onward::Shared,
     options::{Backend, Options},
     preemption,
     programs::{self, Tracepoints, Ways},
@@ -103,8 +102,7 @@ pub(crate) fn load_object(
     backend: Backend,
 ) -> Result<Ebpf, String> {
     let hooks = programs::hooks(backend, kernel.shape.ways).map(|hook| hook.program);
-    let shared = Shared::of(backend, kernel.shape.ways).map(|shared| shared.program);
-    let wanted: HashSet<_> = hooks.chain(shared).chain(tables::programs()).collect();
+    let wanted: HashSet<_> = hooks.chain(tables::programs()).collect();
     let object = Object::with(kernel.shape.modern, |name| wanted.contains(name))
         .map_err(|error| error.to_string())?;
     let witnessed = kernel.shape.ways.witnessed && backend == Backend::Fexit;

@@ -11,7 +11,6 @@ mod kernel_run;
 mod layout;
 mod loading;
 mod object;
-mod onward;
 mod open;
 mod options;
 mod preemption;

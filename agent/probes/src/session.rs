@@ -19,7 +19,6 @@ use crate::{
     error::operation,
     kernel::{Kernel, add_catch_all, cpu_numbers, load_object, share},
     loading::{self, Programs},
-    onward::Shared,
     options::{Backend, BackendChoice, Options},
     programs::{self, Link, Ways},
     record::{self, Record},
@@ -114,16 +113,9 @@ impl Session {
         let mut ebpf = load_object(options, kernel, backend)?;
         let hooks = programs::hooks(backend, kernel.shape.ways);
         let mut programs = Programs::of(&mut ebpf);
-        let shared = Shared::of(backend, kernel.shape.ways);
-        let mut loads = Vec::new();
-        if let Some(shared) = shared {
-            // The longest first: the others are loaded beside it.
-            loads.push(shared.load(&mut programs, &kernel.btf)?);
-        }
-        loads.extend(programs::loads(&mut programs, hooks, &kernel.btf)?);
+        let mut loads = programs::loads(&mut programs, hooks, &kernel.btf)?;
         loads.extend(tables::loads(&mut programs, &kernel.btf)?);
         loading::load(loads)?;
-        shared.map_or(Ok(()), |shared| shared.put(&mut ebpf))?;
         let ring = ebpf
             .take_map("RING")
             .ok_or("map `RING` is not in the object")?;

@@ -107,8 +107,6 @@ counters! {
     /// Runs of hooks that the kernel skipped, because one of the same program was interrupted on that processor.
     /// The kernel's own count, filled in by the loader.
     SkippedRuns = 50, "skipped_runs";
-    /// Calls that did not reach the program that hooks share, because another hook came between.
-    CallsNotHandedOn = 51, "calls_not_handed_on";
 }
 
 /// Cells of the counter map.

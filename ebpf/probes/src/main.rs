@@ -1,7 +1,7 @@
 //! Stage 0: the BPF programs. In: what the kernel passes to its hooks. Out: records on the ring.
 //!
-//! A hook ([`hooks`]) finds a socket, a direction and the caller's buffer, and hands them on ([`onward`]);
-//! [`observe`] decides whether the socket is of interest; the machine (`kerntally-machine`) follows its bytes;
+//! A hook ([`hooks`]) finds a socket, a direction and the caller's buffer, and hands them to [`observe`],
+//! which decides whether the socket is of interest; the machine (`kerntally-machine`) follows its bytes;
 //! [`emit`] hands over what is finished.
 #![no_std]
 #![no_main]
@@ -18,7 +18,6 @@ mod maps;
 mod negative;
 mod observe;
 mod on_demand;
-mod onward;
 mod process;
 mod tally;
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, Stack},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
 };
 use kerntally_abi::{
     CELLS, Control, ExchangeRecord, FilterKey, TallyKey, TallyValue,
@@ -145,22 +145,6 @@ pub struct Batch {
     pub len: u32,
 }
 
-/// A call on its way to the program that hooks share; the caller's buffer lies in the hook's scratch memory.
-#[repr(C)]
-pub struct HandedOn {
-    /// Address of the socket.
-    pub socket: u64,
-    /// The length, and the direction in the lowest byte; [`HandedOn::END`] for the end of the stream.
-    pub moved: u64,
-    /// Number of the hook's program, plus 1; 0 if there is no call.
-    pub from: u64,
-}
-
-impl HandedOn {
-    /// No call moves 0 bytes.
-    pub const END: u64 = 0;
-}
-
 /// Records for the agent. Written by [`crate::emit`] and [`crate::process`].
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
@@ -246,12 +230,3 @@ pub const SCRATCHES: u32 = 14;
 /// Scratch memory, by program.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCHES, 0);
-
-/// The program that the hooks of a back end share, put there by the agent: the verifier looks at it once, not
-/// once for each hook. See [`crate::onward`].
-#[map]
-pub static SHARED: ProgramArray = ProgramArray::with_max_entries(1, 0);
-
-/// The call that is being handed on to it on this CPU.
-#[map]
-pub static HANDED_ON: PerCpuArray<HandedOn> = PerCpuArray::with_max_entries(1, 0);

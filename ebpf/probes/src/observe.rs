@@ -66,6 +66,22 @@ fn scratch(program: u32) -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(program)
 }
 
+/// Takes in a call.
+#[inline(always)]
+pub fn observe(program: u32, call: &Call) {
+    if !passes_over(call.socket, call.direction) {
+        look(program, call);
+    }
+}
+
+/// Takes in a call that needs a look.
+#[inline(always)]
+pub fn look(program: u32, call: &Call) {
+    if lay_out(program, call) {
+        follow(u64::from(program), call.socket, packed(call));
+    }
+}
+
 /// Whether a call on the socket needs no look.
 #[inline(always)]
 pub fn passes_over(socket: u64, direction: u8) -> bool {
@@ -82,13 +98,13 @@ pub fn passes_over(socket: u64, direction: u8) -> bool {
 
 /// What a call is to [`follow`]: its length, and its direction in the lowest byte.
 #[inline(always)]
-pub fn packed(call: &Call) -> u64 {
+fn packed(call: &Call) -> u64 {
     u64::from(call.len) << 8 | u64::from(call.direction)
 }
 
 /// Puts the call's buffer where [`follow`] finds it; false if there is no such program.
 #[inline(always)]
-pub fn lay_out(program: u32, call: &Call) -> bool {
+fn lay_out(program: u32, call: &Call) -> bool {
     let Some(scratch) = scratch(program) else {
         return false;
     };
@@ -101,7 +117,7 @@ pub fn lay_out(program: u32, call: &Call) -> bool {
 /// own (kernel 5.6). It gets numbers only (pointers need 5.13); the buffer is what [`lay_out`] put there.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
+extern "C" fn follow(program: u64, socket: u64, moved: u64) -> u64 {
     let program = program as u32;
     let (Some(control), Some(scratch)) = (control(), scratch(program)) else {
         return 0;

@@ -74,3 +74,28 @@ impl From<Vec<Payload>> for Batch {
         Self { points, payloads }
     }
 }
+
+#[cfg(test)]
+impl Batch {
+    /// As if its snapshot had so many points.
+    pub(crate) fn of(mut self, points: u64) -> Self {
+        self.points = points;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{snapshot, template};
+
+    #[tokio::test]
+    async fn is_what_encoding_all_at_once_gives() {
+        let encoder = Arc::new(Encoder::new(template(), 800));
+        let expected = encoder.payloads(&snapshot());
+        assert!(expected.len() > AHEAD + 1);
+        let batch = Batch::encode(encoder, Arc::new(snapshot())).await;
+        assert_eq!(batch.points(), snapshot().points());
+        assert_eq!(batch.rest().await, expected);
+    }
+}

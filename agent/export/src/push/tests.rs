@@ -18,7 +18,7 @@ use super::{Exporter, PushError, PushOutcome, SetupError};
 use crate::{
     ExportMetricsServiceRequest,
     collector::{GrpcCollector, HttpCollector, answer},
-    encode::{Encoder, MAX_REQUEST_BYTES, Payload},
+    encode::{Batch, Encoder, MAX_REQUEST_BYTES, Payload},
     endpoint::{Compression, Endpoint, EndpointKind, Headers, OtlpSettings, Protocol},
     fixture::{snapshot, template},
 };
@@ -260,6 +260,22 @@ async fn one_refused_request_does_not_stop_the_next() {
     assert_eq!(outcome.points_sent + outcome.points_dropped, 4);
     assert!(outcome.points_sent > 0 && outcome.points_dropped > 0);
     assert!(!outcome.accepted());
+}
+
+#[tokio::test]
+async fn counts_what_was_never_encoded() {
+    for hold in [None, Some(Duration::from_mins(1))] {
+        let collector = GrpcCollector::default();
+        let exporter = exporter(collector.serve().await, Protocol::Grpc);
+        let batch = Batch::from(payloads()).of(9);
+        let outcome = match hold {
+            None => exporter.push(batch).await,
+            Some(hold) => exporter.push_once(batch, hold).await,
+        };
+        assert_eq!(outcome.accepted(), hold.is_some(), "{outcome:?}");
+        let stats = exporter.stats();
+        assert_eq!((stats.points_sent, stats.points_dropped), (4, 5));
+    }
 }
 
 #[tokio::test]

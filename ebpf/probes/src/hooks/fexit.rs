@@ -8,7 +8,6 @@ use super::{
     operation::{self, Received},
     program,
 };
-use crate::onward::Here;
 
 /// Kernels before 6.1 have no tracepoints that could take over.
 #[cfg(not(feature = "modern"))]
@@ -28,7 +27,6 @@ macro_rules! send {
             }
             let (socket, message) = (argument(&context, 0), argument(&context, 1));
             operation::sent(
-                &Here,
                 $program,
                 socket,
                 message,
@@ -55,7 +53,7 @@ macro_rules! receive {
                 flags: argument(&context, 3),
                 result: argument(&context, 4) as i32,
             };
-            operation::received(&Here, $program, &call);
+            operation::received($program, &call);
             0
         }
     };
@@ -68,7 +66,7 @@ macro_rules! send_page {
         #[inline(always)]
         pub fn $name(context: FExitContext) -> i32 {
             let result = argument(&context, 5) as i32;
-            operation::sent_page(&Here, $program, argument(&context, 0), result);
+            operation::sent_page($program, argument(&context, 0), result);
             0
         }
     };

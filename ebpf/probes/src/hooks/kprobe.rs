@@ -18,7 +18,6 @@ use crate::{
     counters,
     maps::{CALLS, Calling},
     observe::control,
-    onward::Shared,
 };
 
 macro_rules! enter {
@@ -43,7 +42,6 @@ macro_rules! send {
         pub fn $name(context: RetProbeContext) -> u32 {
             if let Some(call) = left($program) {
                 operation::sent(
-                    &Shared(&context),
                     $program,
                     call.socket,
                     call.message,
@@ -71,7 +69,7 @@ macro_rules! receive {
                     flags: u64::from(call.flags),
                     result: context.ret(),
                 };
-                operation::received(&Shared(&context), $program, &received);
+                operation::received($program, &received);
             }
             0
         }
@@ -87,7 +85,7 @@ macro_rules! send_page {
         #[inline(always)]
         pub fn $name(context: RetProbeContext) -> u32 {
             if let Some(call) = left($program) {
-                operation::sent_page(&Shared(&context), $program, call.socket, context.ret());
+                operation::sent_page($program, call.socket, context.ret());
             }
             0
         }

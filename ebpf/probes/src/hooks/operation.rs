@@ -5,13 +5,12 @@
 
 use kerntally_abi::{Counter, EndReason, limits::IO_SEGMENTS};
 
-use super::{caller::MSG_PEEK, program};
+use super::{caller::MSG_PEEK, lifecycle, program};
 use crate::{
     buffer::Buffer,
     counters,
     kernel::{self, layout},
-    observe::{self, Call, control, direction},
-    onward::Onward,
+    observe::{self, Call, control, direction, observe},
 };
 
 /// `struct iovec`
@@ -35,7 +34,7 @@ pub struct Received {
 
 /// A `sendmsg` has returned.
 #[inline(always)]
-pub fn sent(onward: &impl Onward, program: u32, socket: u64, message: u64, result: i32) {
+pub fn sent(program: u32, socket: u64, message: u64, result: i32) {
     if control().is_none() || result <= 0 {
         return;
     }
@@ -46,12 +45,12 @@ pub fn sent(onward: &impl Onward, program: u32, socket: u64, message: u64, resul
         len: result as u32,
         buffer: buffer(message, result as u64),
     };
-    onward.observe(program, &call);
+    observe(program, &call);
 }
 
 /// A `sendpage` has returned.
 #[inline(always)]
-pub fn sent_page(onward: &impl Onward, program: u32, socket: u64, result: i32) {
+pub fn sent_page(program: u32, socket: u64, result: i32) {
     if control().is_none() || result <= 0 {
         return;
     }
@@ -61,19 +60,19 @@ pub fn sent_page(onward: &impl Onward, program: u32, socket: u64, result: i32) {
         len: result as u32,
         buffer: Buffer::UNKNOWN,
     };
-    onward.observe(program, &call);
+    observe(program, &call);
 }
 
 /// A `recvmsg` has returned.
 #[inline(always)]
-pub fn received(onward: &impl Onward, program: u32, it: &Received) {
+pub fn received(program: u32, it: &Received) {
     if control().is_none() || it.result < 0 || it.flags & MSG_PEEK != 0 {
         return;
     }
     let socket: u64 = kernel::read(it.socket, layout!(socket_sk));
     if it.result == 0 {
         if it.size != 0 {
-            onward.ended(program, socket);
+            lifecycle::received_end(program, socket);
         }
         return;
     }
@@ -83,7 +82,7 @@ pub fn received(onward: &impl Onward, program: u32, it: &Received) {
         len: it.result as u32,
         buffer: buffer(it.message, it.result as u64),
     };
-    onward.observe(program, &call);
+    observe(program, &call);
 }
 
 /// A Unix socket is about to be released: its last moment.

@@ -9,13 +9,12 @@ use aya_ebpf::{
 
 use super::{
     caller::{self, MMSGHDR_BYTES, MSG_PEEK, USER32_CS, syscall},
-    program,
+    lifecycle, program,
 };
 use crate::{
     buffer::Buffer,
     maps::{BATCHES, Batch},
-    observe::{Call, control, direction, passes_over},
-    onward::{Onward, Shared},
+    observe::{Call, control, direction, look, observe, passes_over},
 };
 
 /// Registers of the caller, x86-64 (`arch/x86/include/asm/ptrace.h`).
@@ -53,7 +52,7 @@ pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
-    moved(&Shared(context), program, &arguments(context, direction));
+    moved(program, &arguments(context, direction));
 }
 
 /// What the tracepoints tell.
@@ -92,7 +91,7 @@ pub fn arguments(context: &RawTracePointContext, direction: u8) -> Told {
 
 /// The socket has moved bytes, or failed.
 #[inline(always)]
-pub fn moved(onward: &impl Onward, program: u32, told: &Told) {
+pub fn moved(program: u32, told: &Told) {
     if told.peeked() {
         return;
     }
@@ -109,7 +108,7 @@ pub fn moved(onward: &impl Onward, program: u32, told: &Told) {
             let _absent = BATCHES.remove(&task());
         }
         if told.result == 0 && told.direction == direction::INGRESS {
-            onward.ended(program, told.socket);
+            lifecycle::received_end(program, told.socket);
         }
         return;
     }
@@ -124,9 +123,9 @@ pub fn moved(onward: &impl Onward, program: u32, told: &Told) {
         buffer: buffer(registers, number, told.result as u64),
     };
     if batched {
-        onward.observe(program, &call);
+        observe(program, &call);
     } else {
-        onward.look(program, &call);
+        look(program, &call);
     }
 }
 

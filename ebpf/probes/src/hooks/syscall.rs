@@ -8,14 +8,13 @@ use kerntally_abi::{Counter, limits::BATCH_MESSAGES};
 
 use super::{
     caller::{self, MMSGHDR_BYTES, MMSGHDR_LEN, MSG_PEEK, MSGHDR_IOV, USER32_CS, syscall},
-    program,
+    lifecycle, program,
 };
 use crate::{
     buffer::Buffer,
     counters,
     kernel::{self, layout, read},
-    observe::{Call, control, direction, passes_over},
-    onward::{Here, Onward as _},
+    observe::{Call, control, direction, look, observe, passes_over},
 };
 
 /// Registers of the caller, x86-64 (`arch/x86/include/asm/ptrace.h`).
@@ -151,7 +150,7 @@ extern "C" fn bytes_passed(number: u64, registers: u64, result: u64) -> u64 {
             _ => true,
         };
         if direction == direction::INGRESS && asked {
-            Here.ended(program::RECEIVE, socket);
+            lifecycle::received_end(program::RECEIVE, socket);
         }
         return 0;
     }
@@ -161,7 +160,7 @@ extern "C" fn bytes_passed(number: u64, registers: u64, result: u64) -> u64 {
         len: result as u32,
         buffer: caller::buffer(number, call.second, call.third, result),
     };
-    Here.observe(program::RECEIVE, &call);
+    observe(program::RECEIVE, &call);
     0
 }
 
@@ -234,7 +233,7 @@ extern "C" fn messages_passed(number: u64, registers: u64, result: u64) -> u64 {
     }
     // A receive of nothing is the end of the stream.
     if len == 0 && direction == u64::from(direction::INGRESS) {
-        Here.ended(program::RECEIVE, socket);
+        lifecycle::received_end(program::RECEIVE, socket);
     } else if count > BATCH_MESSAGES {
         counters::add(Counter::MessagesCut, u64::from(count - BATCH_MESSAGES));
     }
@@ -271,7 +270,7 @@ extern "C" fn take_message(socket: u64, header: u64, moved: u64, behind: u64) ->
         len: (moved >> 8) as u32,
         buffer,
     };
-    Here.look(program::RECEIVE, &call);
+    look(program::RECEIVE, &call);
     0
 }
 

@@ -18,7 +18,7 @@ use super::{
     sock_tracepoint::{self, Told},
     syscall, witness,
 };
-use crate::{kernel, observe::direction, onward::Shared, process};
+use crate::{kernel, observe::direction, process};
 
 /// The field of the event at `offset`.
 #[inline(always)]
@@ -45,7 +45,7 @@ pub fn event_sock_recv_length(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn length(context: &TracePointContext, direction: u8, program: u32) {
-    sock_tracepoint::moved(&Shared(context), program, &arguments(context, direction));
+    sock_tracepoint::moved(program, &arguments(context, direction));
 }
 
 #[inline(always)]
@@ -77,7 +77,7 @@ pub fn event_witness_recv(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn witness(context: &TracePointContext, direction: u8, program: u32) {
-    witness::moved(&Shared(context), program, &arguments(context, direction));
+    witness::moved(program, &arguments(context, direction));
 }
 
 /// A system call returns.

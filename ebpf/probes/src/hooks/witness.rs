@@ -16,7 +16,6 @@ use crate::{
     kernel::layout,
     maps::{CALLS, Calling},
     observe::direction,
-    onward::{Onward, Shared},
 };
 
 /// Leaves the mark of `program`, if anyone looks for it; false if there was no room, and the call is left to the
@@ -59,11 +58,11 @@ fn was_marked() -> bool {
 
 /// The socket has moved bytes, or failed.
 #[inline(always)]
-pub fn moved(onward: &impl Onward, program: u32, told: &Told) {
+pub fn moved(program: u32, told: &Told) {
     if was_marked() {
         sock_tracepoint::pass(told);
     } else {
-        sock_tracepoint::moved(onward, program, told);
+        sock_tracepoint::moved(program, told);
     }
 }
 
@@ -86,5 +85,5 @@ pub fn witness_recv_length(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
     let told = sock_tracepoint::arguments(context, direction);
-    moved(&Shared(context), program, &told);
+    moved(program, &told);
 }

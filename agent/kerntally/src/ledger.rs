@@ -80,7 +80,7 @@ const CLIENT: [(Counter, Outcome); 8] = [
 
 /// Counters that stand for something other than exchanges. `HeadNotKept` is not among them: those exchanges
 /// are `tallied_degraded`.
-const BLIND: [Counter; 18] = [
+const BLIND: [Counter; 17] = [
     Counter::BufferUnreadable,
     Counter::NotHttp,
     Counter::ProtocolNotBuilt,

@@ -42,28 +42,16 @@ impl KernelObjects {
 
     /// Those that still exist in the kernel: by bpftool where there is one, else what any process holds.
     ///
-    /// Maps are looked at once no program is left. bpftool opens and closes every map; the kernel empties an array
-    /// of programs when its last descriptor is closed, does so later, and loses a reference to the map for good when
-    /// one more is closed meanwhile (`prog_array_map_clear` in kernel/bpf/arraymap.c). Emptied, it holds no program.
+    /// bpftool opens every map by its id and closes it again, which must not keep any alive.
     pub fn left(&self) -> Result<Self> {
-        for kinds in [&["prog"][..], &["map", "link"]] {
-            let left = Self::existing(kinds)?.intersection(self);
-            if !left.is_empty() {
-                return Ok(left);
-            }
-        }
-        Ok(Self::default())
-    }
-
-    fn existing(kinds: &[&'static str]) -> Result<Self> {
         let mut ids = BTreeSet::new();
-        for kind in kinds {
+        for kind in ["prog", "map", "link"] {
             match by_bpftool(kind) {
-                Some(found) => ids.extend(found.into_iter().map(|id| (*kind, id))),
-                None => return Self::held_by_anyone(),
+                Some(found) => ids.extend(found.into_iter().map(|id| (kind, id))),
+                None => return Ok(Self::held_by_anyone()?.intersection(self)),
             }
         }
-        Ok(Self { ids })
+        Ok(Self { ids }.intersection(self))
     }
 
     fn held_by_anyone() -> Result<Self> {

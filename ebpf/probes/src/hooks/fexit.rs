@@ -26,12 +26,7 @@ macro_rules! send {
                 return 0;
             }
             let (socket, message) = (argument(&context, 0), argument(&context, 1));
-            operation::sent(
-                $program,
-                socket,
-                message,
-                argument(&context, 3) as i32,
-            );
+            operation::sent($program, socket, message, argument(&context, 3) as i32);
             0
         }
     };

@@ -41,12 +41,7 @@ macro_rules! send {
         #[inline(always)]
         pub fn $name(context: RetProbeContext) -> u32 {
             if let Some(call) = left($program) {
-                operation::sent(
-                    $program,
-                    call.socket,
-                    call.message,
-                    context.ret(),
-                );
+                operation::sent($program, call.socket, call.message, context.ret());
             }
             0
         }

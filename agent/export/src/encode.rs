@@ -11,9 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use kerntally_model::{
-    Instrument, InstrumentSnapshot, MetricName, ProcessKey, Snapshot, Workload, WorkloadSnapshot,
-};
+use kerntally_model::{Instrument, InstrumentSnapshot, MetricName, ProcessKey, Snapshot, Workload};
 use opentelemetry_proto::tonic::{
     common::v1::InstrumentationScope,
     metrics::v1::{Metric, ResourceMetrics, ScopeMetrics, metric::Data},
@@ -36,7 +34,7 @@ pub struct Encoder {
     resources: ResourceTemplate,
     max_request_bytes: usize,
     /// Of the snapshot before: the end of a series must be of the kind that its values were.
-    kinds: Mutex<Arc<HashMap<MetricKey, Kind>>>,
+    kinds: Mutex<HashMap<MetricKey, Kind>>,
 }
 
 /// A request in protobuf, encoded once: what is sent again is the same bytes.
@@ -85,35 +83,40 @@ impl Encoder {
         max_request_bytes: usize,
         take: &mut dyn FnMut(ExportMetricsServiceRequest),
     ) {
-        let kinds = self.kinds(snapshot);
+        let mut kinds = self.kinds(snapshot).into_iter();
         let mut packing = Packing::new(max_request_bytes, take);
         for workload in &snapshot.workloads {
             let resource = self
                 .resources
                 .resource(&workload.workload, workload.process);
             packing.begin_resource(resource_frame(resource));
-            for instrument in &workload.instruments {
-                let usual = Kind::usual(instrument.instrument);
-                let kind = kinds.get(&metric_key(workload, instrument));
-                pack(instrument, kind.copied().unwrap_or(usual), &mut packing);
+            for (instrument, kind) in workload.instruments.iter().zip(&mut kinds) {
+                pack(instrument, kind, &mut packing);
             }
         }
         packing.finish();
     }
 
-    /// Told before anything is handed out: whoever takes it may take long, and the next snapshot must not wait.
-    fn kinds(&self, snapshot: &Snapshot) -> Arc<HashMap<MetricKey, Kind>> {
+    /// Of every metric, in the snapshot's order. Told before anything is handed out: whoever takes it may take
+    /// long, and the next snapshot must not wait.
+    fn kinds(&self, snapshot: &Snapshot) -> Vec<Kind> {
         let mut known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kinds = HashMap::new();
+        let (mut kinds, mut now) = (Vec::new(), HashMap::new());
         for workload in &snapshot.workloads {
             for instrument in &workload.instruments {
-                let key = metric_key(workload, instrument);
+                let key = (
+                    Arc::clone(&workload.workload),
+                    workload.process,
+                    instrument.instrument,
+                    instrument.renamed.clone(),
+                );
                 let kind = kind_of(instrument, known.get(&key).copied());
-                kinds.insert(key, kind);
+                kinds.push(kind);
+                now.insert(key, kind);
             }
         }
-        *known = Arc::new(kinds);
-        Arc::clone(&known)
+        *known = now;
+        kinds
     }
 }
 
@@ -124,15 +127,6 @@ impl From<&ExportMetricsServiceRequest> for Payload {
             points: points_in(request),
         }
     }
-}
-
-fn metric_key(workload: &WorkloadSnapshot, instrument: &InstrumentSnapshot) -> MetricKey {
-    (
-        Arc::clone(&workload.workload),
-        workload.process,
-        instrument.instrument,
-        instrument.renamed.clone(),
-    )
 }
 
 /// A metric is of the kind of its values; of ends alone, of the kind it was before.

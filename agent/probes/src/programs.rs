@@ -45,7 +45,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Loads a program. Only trampolines are bound to their `target`.
-    pub(crate) fn load(
+    fn load(
         self,
         program: &mut Program,
         target: &str,

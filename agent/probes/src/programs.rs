@@ -45,12 +45,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Loads a program. Only trampolines are bound to their `target`.
-    fn load(
-        self,
-        program: &mut Program,
-        target: &str,
-        btf: &Btf,
-    ) -> Result<(), ProgramError> {
+    fn load(self, program: &mut Program, target: &str, btf: &Btf) -> Result<(), ProgramError> {
         match self {
             Self::Fexit => <&mut FExit>::try_from(program).and_then(|it| it.load(target, btf)),
             Self::Fentry => <&mut FEntry>::try_from(program).and_then(|it| it.load(target, btf)),

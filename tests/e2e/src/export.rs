@@ -1,6 +1,6 @@
 //! Reads the agent's export file: OTLP metrics in JSON, one request a line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::RangeInclusive;
@@ -93,6 +93,15 @@ impl Series {
         }
     }
 
+    /// What no two series of a collection share.
+    fn identity(&self) -> impl Ord + use<> {
+        (
+            (self.service.clone(), self.key(), self.route.clone()),
+            (self.server_address.clone(), self.server_port),
+            (self.scheme.clone(), self.unexpected.clone()),
+        )
+    }
+
     /// What of this series lies outside the bounds that every single value must keep, and what does not add up.
     pub fn outside<'a>(
         &'a self,
@@ -120,27 +129,36 @@ impl Series {
     }
 }
 
-/// Reads the last collection as far as it is written: one line, or several if it is large. An export file that
-/// does not exist yet has no series. Right after a rotation the last line is in the file before.
+/// Reads the last collection, one line or several. It may not be written to its end yet: a series that it lacks is
+/// taken from the collection before. An export file that does not exist yet has no series. Right after a rotation
+/// the last lines are in the file before.
 pub fn last_push(path: &Path) -> Result<Vec<Series>> {
     let mut before = path.as_os_str().to_owned();
     before.push(".1");
+    let mut found: Vec<Series> = Vec::new();
+    let mut known = BTreeSet::new();
     for path in [path, Path::new(&before)] {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
         };
-        if let Some(series) = last_push_in(file)? {
-            return Ok(series);
+        let (series, both) = last_two_in(file)?;
+        let newer = series
+            .into_iter()
+            .filter(|series| known.insert(series.identity()));
+        found.extend(newer);
+        if both {
+            break;
         }
     }
-    Ok(Vec::new())
+    Ok(found)
 }
 
-fn last_push_in(mut file: File) -> Result<Option<Vec<Series>>> {
+/// Points of the last two collections, the newer before the older, and whether there were two.
+fn last_two_in(mut file: File) -> Result<(Vec<Series>, bool)> {
     let length = file.metadata()?.len();
-    // The file grows by a line a second: only its end is read, as much of it as a whole line takes.
+    // The file grows by a line a second: only its end is read, as much of it as two collections take.
     let mut tail = TAIL_BYTES;
     loop {
         let start = length.saturating_sub(tail);
@@ -148,16 +166,14 @@ fn last_push_in(mut file: File) -> Result<Option<Vec<Series>>> {
         let mut bytes = Vec::new();
         (&mut file).take(length - start).read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
-        if let Some(lines) = last_lines_with_points(&text, start == 0) {
+        let (lines, both) = lines_of_last_two(&text, start == 0);
+        if both || start == 0 {
             let mut series = Vec::new();
             for line in lines {
                 let request = serde_json::from_str(line).context("the export file's last lines")?;
                 series.extend(parse_request(&request)?);
             }
-            return Ok(Some(series));
-        }
-        if start == 0 {
-            return Ok(None);
+            return Ok((series, both));
         }
         tail *= 4;
     }
@@ -165,29 +181,31 @@ fn last_push_in(mut file: File) -> Result<Option<Vec<Series>>> {
 
 const TAIL_BYTES: u64 = 1024 * 1024;
 
-/// The last whole lines that have request durations, all of one time; the first line is whole only at the file's
-/// beginning. `None` if there may be more of them, or any, before this text.
-fn last_lines_with_points(text: &str, from_beginning: bool) -> Option<Vec<&str>> {
+/// The last whole lines that have request durations, of two times, from the last on; the first line is whole only at
+/// the file's beginning. Not both if there may be more of them before this text.
+fn lines_of_last_two(text: &str, from_beginning: bool) -> (Vec<&str>, bool) {
     let whole_from = if from_beginning {
-        0
+        Some(0)
     } else {
-        text.find('\n')? + 1
+        text.find('\n').map(|end| end + 1)
     };
-    let whole = text.get(whole_from..=text.rfind('\n')?)?;
-    let mut lines = whole.lines().rev();
-    let mut durations = lines
-        .by_ref()
-        .filter(|line| line.contains(".request.duration"));
-    let last = durations.next()?;
-    let time = time_of(last);
-    let mut found = vec![last];
-    for line in durations {
-        if time.is_none_or(|time| !line.contains(time)) {
-            return Some(found);
+    let whole = whole_from
+        .zip(text.rfind('\n'))
+        .and_then(|(from, to)| text.get(from..=to));
+    let mut found = Vec::new();
+    let mut times = Vec::new();
+    let lines = whole.unwrap_or_default().lines().rev();
+    for line in lines.filter(|line| line.contains(".request.duration")) {
+        let time = time_of(line);
+        if times.last() != Some(&time) {
+            times.push(time);
+        }
+        if times.len() > 2 {
+            return (found, true);
         }
         found.push(line);
     }
-    from_beginning.then_some(found)
+    (found, from_beginning && times.len() == 2)
 }
 
 /// The member that says when a line's first point was collected.
@@ -352,20 +370,40 @@ mod tests {
     }
 
     #[test]
-    fn takes_all_lines_of_one_time() {
+    fn a_collection_that_is_not_written_yet_is_filled_up_from_the_one_before() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("export.json");
-        let line = |time: &str| {
+        let line = |service: &str, count: &str, time: &str| {
             let time = format!("\"startTimeUnixNano\":\"5\",\"timeUnixNano\":\"{time}\",");
             LINE.replace('\n', "")
+                .replace("shop", service)
+                .replace("\"count\":\"3\"", &format!("\"count\":\"{count}\""))
                 .replace("\"startTimeUnixNano\":\"5\",", &time)
                 + "\n"
         };
-        let own = "{\"resourceMetrics\":[]}\n";
-        let text = [line("1"), line("2"), own.to_owned(), line("2")].concat();
-        std::fs::write(&file, &text).unwrap();
-        assert_eq!(last_push(&file).unwrap().len(), 2);
-        std::fs::write(&file, text.replace("\"1\"", "\"2\"")).unwrap();
-        assert_eq!(last_push(&file).unwrap().len(), 3);
+        let counts = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let series = last_push(&file).unwrap().into_iter();
+            series
+                .map(|series| (series.service, series.count))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let named = |names: &[(&str, u64)]| {
+            let named = names.iter().map(|(name, count)| ((*name).to_owned(), *count));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        let own = "{\"resourceMetrics\":[]}\n".to_owned();
+        let first = [line("old", "1", "1"), own.clone()].concat();
+        let second = [line("a", "1", "2"), line("b", "1", "2"), own].concat();
+        assert_eq!(counts(&first), named(&[("old", 1)]));
+        assert_eq!(
+            counts(&[first.as_str(), &second, &line("a", "2", "3")].concat()),
+            named(&[("a", 2), ("b", 1)])
+        );
+        std::fs::rename(&file, directory.path().join("export.json.1")).unwrap();
+        assert_eq!(
+            counts(&line("a", "4", "4")),
+            named(&[("a", 4), ("b", 1)])
+        );
     }
 }

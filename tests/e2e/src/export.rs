@@ -389,7 +389,9 @@ mod tests {
                 .collect::<BTreeMap<_, _>>()
         };
         let named = |names: &[(&str, u64)]| {
-            let named = names.iter().map(|(name, count)| ((*name).to_owned(), *count));
+            let named = names
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count));
             named.collect::<BTreeMap<_, _>>()
         };
         let own = "{\"resourceMetrics\":[]}\n".to_owned();
@@ -401,9 +403,6 @@ mod tests {
             named(&[("a", 2), ("b", 1)])
         );
         std::fs::rename(&file, directory.path().join("export.json.1")).unwrap();
-        assert_eq!(
-            counts(&line("a", "4", "4")),
-            named(&[("a", 4), ("b", 1)])
-        );
+        assert_eq!(counts(&line("a", "4", "4")), named(&[("a", 4), ("b", 1)]));
     }
 }

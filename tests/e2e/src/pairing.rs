@@ -19,7 +19,7 @@ use crate::truth::Role;
 type Counts = BTreeMap<(Role, String, Option<u16>), u64>;
 
 /// Connections of the client.
-const CONNECTIONS: u64 = 4;
+const CONNECTIONS: u64 = 32;
 /// How long the server may take to listen; an emulated machine is slow.
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 

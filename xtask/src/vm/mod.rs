@@ -438,8 +438,9 @@ fn stripped(program: &Path, directory: &Path) -> PathBuf {
     }
 }
 
+/// Optimised: an emulated processor takes minutes for what debug builds do in seconds.
 fn program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
-    build::program(workspace, package, name, &[])
+    build::program(workspace, package, name, &["--release"])
 }
 
 #[cfg(test)]

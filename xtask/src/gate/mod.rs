@@ -9,6 +9,7 @@ mod suites;
 
 use std::fmt::Display;
 use std::process::{Command, ExitCode};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -44,18 +45,7 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
     }
     manifests::run(workspace, &mut report);
     if built {
-        report.suite("end-to-end tests", |suite| {
-            suites::end_to_end(workspace, all, suite)
-        });
-        let choice = if all {
-            vm::Choice::matrix()
-        } else {
-            vm::Choice::subset()
-        };
-        report.suite("budgets", |suite| suites::budgets(workspace, suite));
-        report.suite("guest kernels", |suite| {
-            suites::guests(workspace, &choice, suite)
-        });
+        with_kernels(workspace, all, &mut report);
     } else {
         report.fail("end-to-end tests, budgets and guest kernels: there is no agent to test");
     }
@@ -65,6 +55,32 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
         );
     }
     report.close(started.elapsed())
+}
+
+/// What needs a kernel. End-to-end tests leave most of the machine idle, hence the guests beside them.
+fn with_kernels(workspace: &Workspace, all: bool, report: &mut Report) {
+    let choice = if all {
+        vm::Choice::matrix()
+    } else {
+        vm::Choice::subset()
+    };
+    // Before the thread: the tests install packages too, and a package manager does one thing at a time.
+    let emulator = vm::possible();
+    std::thread::scope(|scope| {
+        let guests = emulator.map(|()| scope.spawn(|| vm::guests(workspace, &choice)));
+        report.suite("end-to-end tests", |suite| {
+            suites::end_to_end(workspace, all, suite)
+        });
+        report.suite("budgets", |suite| suites::budgets(workspace, suite));
+        report.suite("guest kernels, begun with the end-to-end tests", |suite| {
+            match guests.map(ScopedJoinHandle::join) {
+                Ok(Ok(guests)) => suites::guests(&guests?, suite),
+                Ok(Err(_)) => bail!("the thread that ran them panicked"),
+                Err(reason) => suite.skip(format!("guest kernels: {reason:#}")),
+            }
+            Ok(())
+        });
+    });
 }
 
 /// Builds, and soaks the agent for so long.

@@ -14,6 +14,10 @@ use kerntally_e2e::truth::Tolerance;
 
 /// Plays scripted HTTP conversations beside an agent; prints one line a case and the verdict last.
 #[derive(Debug, Parser)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 #[command(name = "kerntally-conversations", version)]
 struct Arguments {
     #[command(subcommand)]
@@ -27,6 +31,9 @@ struct Arguments {
     /// Only cases whose name contains this; may be given more than once.
     #[arg(long, value_delimiter = ',')]
     filter: Vec<String>,
+    /// Of what is played over IPv4 too, only keep-alive over IPv6.
+    #[arg(long)]
+    spare_ipv6: bool,
     /// Print the names of all cases and end.
     #[arg(long)]
     list: bool,
@@ -129,6 +136,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         agent,
         backend: arguments.backend.clone(),
         filters: arguments.filter.clone(),
+        spare_ipv6: arguments.spare_ipv6,
         scale: scale(&arguments),
         directory,
         tolerance: Tolerance {

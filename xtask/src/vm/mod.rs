@@ -58,7 +58,8 @@ pub(crate) struct Choice {
     /// Guests at a time; each keeps more than one of the machine's processors busy
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Every case on the oldest and the newest kernel, with the back end that `auto` takes there; else the gate's cases
+    /// Leave out what repeats: kprobe and syscall play the gate's cases, and all of IPv6 is played on the oldest and the
+    /// newest kernel only
     #[arg(long)]
     brief: bool,
     /// Only cases whose names contain one of these words
@@ -106,8 +107,18 @@ fn subset() -> Vec<String> {
 struct Job {
     line: Line,
     backend: String,
-    filter: Vec<String>,
-    pairs: u64,
+    extent: Extent,
+}
+
+/// How much of it a guest plays; the longest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    /// What was asked for, or everything.
+    Whole,
+    /// The same, of what is played over IPv4 too only one case over IPv6.
+    SparingIpv6,
+    /// The gate's cases.
+    Subset,
 }
 
 impl Job {
@@ -132,7 +143,7 @@ impl Choice {
         }
     }
 
-    /// Every kernel with every back end it offers; every case on the oldest and the newest.
+    /// Every kernel with every back end it offers.
     pub(crate) fn matrix() -> Self {
         Self {
             kernel: Vec::new(),
@@ -163,7 +174,7 @@ impl Choice {
                     .map(|backend| self.job(*line, backend))
             })
             .collect();
-        jobs.sort_by_key(|job| !job.filter.is_empty());
+        jobs.sort_by_key(|job| job.extent);
         jobs
     }
 
@@ -171,17 +182,15 @@ impl Choice {
         let ends = [LINES.first(), LINES.last()];
         let at_an_end = ends.iter().flatten().any(|end| end.name == line.name);
         let taken = line.backends.first() == Some(&backend.as_str());
-        let brief = self.brief && !(at_an_end && taken);
-        let (filter, pairs) = if brief {
-            (subset(), PAIRS_OF_SUBSET)
-        } else {
-            (self.filter.clone(), self.pairs)
+        let extent = match backend.as_str() {
+            _ if !self.brief || (at_an_end && taken) => Extent::Whole,
+            "fexit" | "sock-tracepoint" => Extent::SparingIpv6,
+            _ => Extent::Subset,
         };
         Job {
             line,
             backend,
-            filter,
-            pairs,
+            extent,
         }
     }
 
@@ -317,11 +326,18 @@ fn words(choice: &Choice, job: &Job) -> Vec<String> {
     if !choice.full {
         words.push("--quick".to_owned());
     }
+    if job.extent == Extent::SparingIpv6 {
+        words.push("--spare-ipv6".to_owned());
+    }
+    let (filter, pairs) = match job.extent {
+        Extent::Subset => (subset(), PAIRS_OF_SUBSET),
+        Extent::Whole | Extent::SparingIpv6 => (choice.filter.clone(), choice.pairs),
+    };
     words.push(format!("--pairs=/{PAIRS_PROGRAM}"));
-    words.push(format!("--pair-requests={}", job.pairs));
+    words.push(format!("--pair-requests={pairs}"));
     // One word: a kernel takes 32 (`MAX_INIT_ARGS`, `init/main.c`).
-    if !job.filter.is_empty() {
-        words.push(format!("--filter={}", job.filter.join(",")));
+    if !filter.is_empty() {
+        words.push(format!("--filter={}", filter.join(",")));
     }
     words
 }
@@ -481,16 +497,29 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_and_the_newest_kernel_have_every_case_and_come_first() {
+    fn back_ends_that_auto_takes_have_every_case_and_come_first() {
         let jobs = Choice::matrix().jobs();
-        let whole: Vec<_> = jobs
-            .iter()
-            .take_while(|job| job.filter.is_empty())
-            .map(|job| (job.line.name, job.backend.as_str()))
-            .collect();
-        assert_eq!(whole, [("5.10", "fexit"), ("newest", "sock-tracepoint")]);
-        assert_eq!(jobs.len(), 14);
-        assert!(jobs[2..].iter().all(|job| job.filter == subset()));
+        let of = |extent| {
+            let of_extent = jobs.iter().filter(|job| job.extent == extent);
+            of_extent
+                .map(|job| (job.line.name, job.backend.as_str()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(Extent::Whole),
+            [("5.10", "fexit"), ("newest", "sock-tracepoint")]
+        );
+        assert_eq!(
+            of(Extent::SparingIpv6),
+            [
+                ("6.1", "fexit"),
+                ("6.12", "fexit"),
+                ("6.12", "sock-tracepoint"),
+                ("newest", "fexit")
+            ]
+        );
+        assert_eq!(of(Extent::Subset).len(), 8);
+        assert!(jobs.is_sorted_by_key(|job| job.extent));
     }
 
     #[test]

@@ -81,6 +81,8 @@ impl Shape {
             && preemption::of_trampolines().is_some();
         let tracepoints = if modern && events {
             Tracepoints::Events
+        } else if modern && layout::has_raw_cookies(&types) {
+            Tracepoints::RawByCookie
         } else {
             Tracepoints::Raw
         };

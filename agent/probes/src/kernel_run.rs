@@ -1,9 +1,10 @@
-//! What aya does not have: `BPF_PROG_RUN`, which runs a loaded raw tracepoint program once, now; and how many runs
-//! of a program the kernel has skipped.
+//! What aya does not have: `BPF_PROG_RUN`, which runs a loaded raw tracepoint program once, now; links to raw
+//! tracepoints with a cookie; and how many runs of a program the kernel has skipped.
 
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
 use aya_obj::generated::bpf_prog_info;
@@ -13,6 +14,19 @@ const BPF_PROG_RUN: libc::c_int = 10;
 
 /// `bpf(2)` command
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+/// `bpf(2)` command
+const BPF_RAW_TRACEPOINT_OPEN: libc::c_int = 17;
+
+/// The `raw_tracepoint` member of `union bpf_attr`, with the cookie that kernel 6.10 added (68ca5d4eebb8, "bpf: support
+/// BPF cookie in raw tracepoint (`raw_tp`, `tp_btf`) programs").
+#[repr(C)]
+struct RawTracepointAttributes {
+    name: u64,
+    program: u32,
+    reserved: u32,
+    cookie: u64,
+}
 
 /// The `info` member of `union bpf_attr`.
 #[repr(C)]
@@ -65,6 +79,36 @@ pub(crate) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32>
         Err(io::Error::last_os_error())
     } else {
         Ok(attributes.result)
+    }
+}
+
+/// Attaches `program` to a raw tracepoint for as long as the link lives; it finds `cookie` with
+/// `bpf_get_attach_cookie`. Needs kernel 6.10.
+pub(crate) fn attach_raw_tracepoint(
+    program: BorrowedFd<'_>,
+    name: &str,
+    cookie: u64,
+) -> io::Result<OwnedFd> {
+    let name = CString::new(name)?;
+    let mut attributes = RawTracepointAttributes {
+        name: name.as_ptr() as u64,
+        program: program.as_raw_fd().cast_unsigned(),
+        reserved: 0,
+        cookie,
+    };
+    // SAFETY: the attributes are as the kernel defines them, and the name outlives the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_RAW_TRACEPOINT_OPEN,
+            &raw mut attributes,
+            size_of::<RawTracepointAttributes>(),
+        )
+    };
+    match i32::try_from(answer) {
+        // SAFETY: the descriptor is new, and nobody else's.
+        Ok(link) if link >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(link) }),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

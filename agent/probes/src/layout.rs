@@ -16,6 +16,11 @@ pub(crate) fn is_modern(btf: &Btf<'_>) -> bool {
     btf.has_struct("bpf_mem_alloc")
 }
 
+/// Whether links to raw tracepoints have cookies (6.10).
+pub(crate) fn has_raw_cookies(btf: &Btf<'_>) -> bool {
+    btf.offset("bpf_raw_tp_link.cookie").is_ok()
+}
+
 /// Whether the trace events have their fields where the programs read them.
 pub(crate) fn has_trace_events(btf: &Btf<'_>) -> bool {
     let as_expected =

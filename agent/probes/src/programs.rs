@@ -1,6 +1,9 @@
 //! Which programs a back end consists of, and how each is loaded, attached and detached.
 
-use std::os::fd::AsFd as _;
+use std::{
+    collections::HashSet,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use aya::{
     Btf, Ebpf,
@@ -9,11 +12,14 @@ use aya::{
         fentry::FEntryLinkId, fexit::FExitLinkId, kprobe::KProbeLinkId,
         raw_trace_point::RawTracePointLinkId, trace_point::TracePointLinkId,
     },
+    sys::SyscallError,
 };
 
 use aya_obj::btf::BtfKind;
+use kerntally_abi::direction;
 
 use crate::{
+    kernel_run::attach_raw_tracepoint,
     loading::{Load, Programs},
     options::Backend,
     returns::ReturnHook,
@@ -39,6 +45,8 @@ pub(crate) enum Kind {
     Kprobe,
     Kretprobe,
     RawTracepoint,
+    /// One of several that the program tells apart by this cookie.
+    RawByCookie(u64),
     /// A tracepoint through perf, of this category.
     TraceEvent(&'static str),
 }
@@ -52,7 +60,7 @@ impl Kind {
             Self::Kprobe | Self::Kretprobe => {
                 <&mut KProbe>::try_from(program).and_then(KProbe::load)
             }
-            Self::RawTracepoint => {
+            Self::RawTracepoint | Self::RawByCookie(_) => {
                 <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load)
             }
             Self::TraceEvent(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
@@ -65,6 +73,9 @@ impl Kind {
 pub(crate) enum Tracepoints {
     /// Directly: the cheapest, where the kernel runs such programs to their end.
     Raw,
+    /// Likewise, one program at those that tell the same of different directions: the kernel gives it the cookies of its
+    /// links.
+    RawByCookie,
     /// Through perf, whose callbacks are not preempted.
     Events,
 }
@@ -117,6 +128,15 @@ const fn raw(program: &'static str, target: &'static str) -> Hook {
     }
 }
 
+const fn by_cookie(program: &'static str, target: &'static str, cookie: u8) -> Hook {
+    Hook {
+        program,
+        target,
+        kind: Kind::RawByCookie(cookie as u64),
+        optional: false,
+    }
+}
+
 const fn event(program: &'static str, category: &'static str, target: &'static str) -> Hook {
     Hook {
         program,
@@ -160,7 +180,7 @@ const fn witnesses(tracepoints: Tracepoints) -> &'static [Hook] {
         event("event_witness_recv", "sock", "sock_recv_length"),
     ];
     match tracepoints {
-        Tracepoints::Raw => RAW,
+        Tracepoints::Raw | Tracepoints::RawByCookie => RAW,
         Tracepoints::Events => EVENTS,
     }
 }
@@ -168,6 +188,11 @@ const fn witnesses(tracepoints: Tracepoints) -> &'static [Hook] {
 const SOCK_TRACEPOINT: &[Hook] = &[
     tracepoint("sock_send_length"),
     tracepoint("sock_recv_length"),
+];
+
+const SOCK_BY_COOKIE: &[Hook] = &[
+    by_cookie("sock_length", "sock_send_length", direction::EGRESS),
+    by_cookie("sock_length", "sock_recv_length", direction::INGRESS),
 ];
 
 const SOCK_EVENTS: &[Hook] = &[
@@ -239,6 +264,8 @@ pub(crate) enum Link {
     Kprobe(&'static str, KProbeLinkId),
     Return(ReturnHook),
     RawTracepoint(&'static str, RawTracePointLinkId),
+    /// Lives as long as its descriptor.
+    RawByCookie(OwnedFd),
     TraceEvent(&'static str, TracePointLinkId),
 }
 
@@ -253,13 +280,14 @@ pub(crate) fn hooks(
     let data = match (backend, tracepoints) {
         (Backend::Fexit, _) => FEXIT,
         (Backend::SockTracepoint, Tracepoints::Raw) => SOCK_TRACEPOINT,
+        (Backend::SockTracepoint, Tracepoints::RawByCookie) => SOCK_BY_COOKIE,
         (Backend::SockTracepoint, Tracepoints::Events) => SOCK_EVENTS,
         (Backend::Kprobe, _) => KPROBE,
-        (Backend::Syscall, Tracepoints::Raw) => SYSCALL,
+        (Backend::Syscall, Tracepoints::Raw | Tracepoints::RawByCookie) => SYSCALL,
         (Backend::Syscall, Tracepoints::Events) => SYSCALL_EVENTS,
     };
     let lives = match tracepoints {
-        Tracepoints::Raw => LIFECYCLE,
+        Tracepoints::Raw | Tracepoints::RawByCookie => LIFECYCLE,
         Tracepoints::Events => LIFECYCLE_EVENTS,
     };
     let (witnesses, release): (&[Hook], _) = match backend {
@@ -271,13 +299,15 @@ pub(crate) fn hooks(
     lives.iter().chain(witnesses).chain(data).chain(release)
 }
 
-/// The loads of the hooks' programs.
+/// The loads of the hooks' programs, each once.
 pub(crate) fn loads<'object>(
     programs: &mut Programs<'object>,
     hooks: impl Iterator<Item = &'static Hook>,
     btf: &'object Btf,
 ) -> Result<Vec<Load<'object>>, String> {
+    let mut known = HashSet::new();
     hooks
+        .filter(|hook| known.insert(hook.program))
         .map(|hook| {
             let program = programs.take(hook.program)?;
             Ok(Box::new(|| hook.load(program, btf)) as Load<'object>)
@@ -347,6 +377,12 @@ impl Hook {
             Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)
                 .and_then(|it| it.attach(self.target))
                 .map(|id| Link::RawTracepoint(self.program, id)),
+            Kind::RawByCookie(cookie) => {
+                let link = attach_raw_tracepoint(program.fd()?.as_fd(), self.target, cookie);
+                let call = "bpf_raw_tracepoint_open";
+                link.map(Link::RawByCookie)
+                    .map_err(|io_error| SyscallError { call, io_error }.into())
+            }
             Kind::TraceEvent(category) => <&mut TracePoint>::try_from(program)
                 .and_then(|it| it.attach(category, self.target))
                 .map(|id| Link::TraceEvent(self.program, id)),
@@ -413,6 +449,10 @@ impl Link {
                 .map_err(|error| format!("detach of a return: {error}")),
             Self::RawTracepoint(name, id) => {
                 detach::<RawTracePoint>(ebpf, name, |it| it.detach(id))
+            }
+            Self::RawByCookie(link) => {
+                drop(link);
+                Ok(())
             }
             Self::TraceEvent(name, id) => detach::<TracePoint>(ebpf, name, |it| it.detach(id)),
         }

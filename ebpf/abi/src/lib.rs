@@ -18,8 +18,8 @@ pub use counter::{CELLS, COUNTERS, Counter};
 pub use layout::{Control, Layout, iov, resting};
 pub use method::Method;
 pub use record::{
-    EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, change, decision, family,
-    flag, kind, process_event, role,
+    EndReason, ExchangeRecord, FilterKey, ProcessRecord, RecordHeader, change, decision, direction,
+    family, flag, kind, process_event, role,
 };
 pub use tally::{TALLY_BOUNDS_NS, TALLY_BUCKETS, TALLY_OFFSET, TALLY_SCALE, TallyKey, TallyValue};
 

@@ -18,6 +18,14 @@ pub mod role {
     pub const CLIENT: u8 = 1;
 }
 
+/// Which way bytes passed, from the caller's point of view.
+pub mod direction {
+    /// Received.
+    pub const INGRESS: u8 = 0;
+    /// Sent.
+    pub const EGRESS: u8 = 1;
+}
+
 /// Address families of sockets.
 pub mod family {
     /// Unix stream socket: no addresses in the record, at most the peer's name.

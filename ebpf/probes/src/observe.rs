@@ -1,6 +1,7 @@
 //! Every back end ends here: a socket, a direction, the caller's buffer and a length.
 
 use aya_ebpf::helpers::generated;
+pub use kerntally_abi::direction;
 use kerntally_abi::{Control, Counter, EndReason, family, resting, role};
 use kerntally_machine::{
     Close, Connection, Event, Phase, REQUEST, RESPONSE, Sniffed, finish_all, on_data, sniff,
@@ -15,14 +16,6 @@ use crate::{
     negative::{self, kind},
     process,
 };
-
-/// Which way bytes passed, from the caller's point of view.
-pub mod direction {
-    /// Received.
-    pub const INGRESS: u8 = 0;
-    /// Sent.
-    pub const EGRESS: u8 = 1;
-}
 
 /// How long after attaching a socket's first sight may still be one that was there before. Nanoseconds.
 const SETTLING_NS: u64 = 2_000_000_000;

@@ -14,7 +14,7 @@ mod witness;
 
 /// Numbers of the programs, each with scratch memory of its own.
 pub mod program {
-    /// `sock_send_length`, `sys_exit` of what sends, or the return of `inet_sendmsg`.
+    /// `sock_send_length` (also for both directions), `sys_exit` of what sends, or the return of `inet_sendmsg`.
     pub const SEND: u32 = 0;
     /// `sock_recv_length`, `sys_exit` of what receives, or the return of `inet_recvmsg`.
     pub const RECEIVE: u32 = 1;

@@ -50,6 +50,19 @@ pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
     0
 }
 
+/// Bytes were sent or received: which, says the link's cookie (kernel 6.10). The verifier walks one program instead of
+/// two. Neither tracepoint can come in the middle of the other, as both belong to a task and preemption is off (before
+/// 7.0): one scratch memory does.
+#[cfg(feature = "modern")]
+#[raw_tracepoint(tracepoint = "sock_send_length")]
+#[inline(always)]
+pub fn sock_length(context: RawTracePointContext) -> i32 {
+    // SAFETY: the helper reads what the kernel keeps beside this program's context.
+    let cookie = unsafe { generated::bpf_get_attach_cookie(context.as_ptr()) };
+    length(&context, cookie as u8, program::SEND);
+    0
+}
+
 #[inline(always)]
 fn length(context: &RawTracePointContext, direction: u8, program: u32) {
     moved(program, &arguments(context, direction));

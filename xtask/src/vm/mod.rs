@@ -122,6 +122,11 @@ enum Extent {
 }
 
 impl Job {
+    /// Whether its back end is the one that `auto` takes there.
+    fn is_taken(&self) -> bool {
+        self.line.backends.first() == Some(&self.backend.as_str())
+    }
+
     fn name(&self) -> String {
         format!("guest kernel {}, back end {}", self.line.name, self.backend)
     }
@@ -181,17 +186,17 @@ impl Choice {
     fn job(&self, line: Line, backend: String) -> Job {
         let ends = [LINES.first(), LINES.last()];
         let at_an_end = ends.iter().flatten().any(|end| end.name == line.name);
-        let taken = line.backends.first() == Some(&backend.as_str());
-        let extent = match backend.as_str() {
-            _ if !self.brief || (at_an_end && taken) => Extent::Whole,
+        let mut job = Job {
+            line,
+            backend,
+            extent: Extent::Whole,
+        };
+        job.extent = match job.backend.as_str() {
+            _ if !self.brief || (at_an_end && job.is_taken()) => Extent::Whole,
             "fexit" | "sock-tracepoint" => Extent::SparingIpv6,
             _ => Extent::Subset,
         };
-        Job {
-            line,
-            backend,
-            extent,
-        }
+        job
     }
 
     fn backends(&self, line: Line) -> Vec<String> {
@@ -315,8 +320,8 @@ fn words(choice: &Choice, job: &Job) -> Vec<String> {
         &job.backend,
     ];
     let slack = ["--tolerance-us", "500000", "--settle", "30"];
-    // Loading takes most of a guest's time, and `check` loads each back end once more.
-    let check = choice.check.then_some("check");
+    // Loading takes much of a guest's time, and `check` loads every back end of the kernel: once is enough.
+    let check = (choice.check && job.is_taken()).then_some("check");
     let mut words: Vec<String> = check
         .into_iter()
         .chain(fixed)

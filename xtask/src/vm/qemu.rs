@@ -25,10 +25,6 @@ const ACCELERATOR: &str = "tcg,thread=single";
 /// level of page tables. A sixth of a guest's time.
 const FASTER: &str = "mitigations=off no5lvl";
 
-/// Guests leave the processor to tests that run beside them, but not so much of it that their kernels find themselves
-/// stopped.
-const NICENESS: &str = "5";
-
 /// A guest to be run.
 #[derive(Debug)]
 pub(crate) struct Guest<'run> {
@@ -76,8 +72,7 @@ impl Guest<'_> {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("nice");
-        command.args(["-n", NICENESS, PROGRAM]);
+        let mut command = Command::new(PROGRAM);
         command.args(["-accel", ACCELERATOR, "-m", "1G"]);
         command.args(["-cpu", self.kernel.line.processor]);
         if self.counted {

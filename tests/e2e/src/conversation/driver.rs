@@ -189,7 +189,7 @@ fn report(verdict: &mut Verdict, name: &str, outcome: &Outcome) {
     clippy::print_stdout,
     reason = "the lines on standard output are what this program is for"
 )]
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     println!("{line}");
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::cases::{Case, Ledgers, When};
-use super::driver::{Judge, Outcome, RunOptions};
+use super::driver::{Judge, Outcome, RunOptions, say};
 use super::running::{Played, Running};
 use super::stream::Transport;
 use crate::agent::Agent;
@@ -43,7 +43,11 @@ pub(super) fn judge_together(
     let all_counted = judged
         .iter()
         .all(|(_, outcome)| matches!(outcome, Outcome::Passed | Outcome::Late(_)));
-    let ledger = ledger_of_all(&agent.ledger()?, before, &truth, all_counted);
+    let after = agent.ledger()?;
+    if !all_counted {
+        say(&format!("ledger: {:?}", after.growth_since(before)));
+    }
+    let ledger = ledger_of_all(&after, before, &truth, all_counted);
     play_late_again(options, agent, &mut judged)?;
     for (one, outcome) in judged {
         judge(&one.name(), &outcome);

@@ -69,7 +69,8 @@ impl Scale {
             requests_after_upload: 1000,
             short_connections: 500,
             cycles: 10,
-            linger: Duration::from_secs(4),
+            // Beside other tests an agent on an emulated processor may stand still for seconds.
+            linger: Duration::from_secs(12),
         }
     }
 }

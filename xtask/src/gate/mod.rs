@@ -39,15 +39,12 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
     report.suite("unit and property tests", |suite| {
         suites::unit(workspace, suite)
     });
-    report.suite("fuzzing", |suite| suites::fuzzing(workspace, all, suite));
-    if all {
-        report.suite("miri", |suite| suites::miri(workspace, suite));
-    }
-    manifests::run(workspace, &mut report);
     if built {
-        with_kernels(workspace, all, &mut report);
+        beside_guests(workspace, all, &mut report);
     } else {
-        report.fail("end-to-end tests, budgets and guest kernels: there is no agent to test");
+        report.fail(
+            "fuzzing, end-to-end tests, budgets and guest kernels: there is no agent to test",
+        );
     }
     if !all {
         report.note(
@@ -57,22 +54,31 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
     report.close(started.elapsed())
 }
 
-/// What needs a kernel. End-to-end tests leave most of the machine idle, hence the guests beside them.
-fn with_kernels(workspace: &Workspace, all: bool, report: &mut Report) {
+/// Guests, which keep a processor busy each, and beside them what takes its time whatever the machine does: fuzzing for so
+/// many seconds, tests that mostly wait.
+fn beside_guests(workspace: &Workspace, all: bool, report: &mut Report) {
     let choice = if all {
         vm::Choice::matrix()
     } else {
         vm::Choice::subset()
     };
-    // Before the thread: the tests install packages too, and a package manager does one thing at a time.
+    // Before the thread: guests play some of these programs too, and a package manager does one thing at a time.
+    if command::can_elevate() {
+        suites::install_servers(workspace, report);
+    }
     let emulator = vm::possible();
     std::thread::scope(|scope| {
         let guests = emulator.map(|()| scope.spawn(|| vm::guests(workspace, &choice)));
+        report.suite("fuzzing", |suite| suites::fuzzing(workspace, all, suite));
+        if all {
+            report.suite("miri", |suite| suites::miri(workspace, suite));
+        }
+        manifests::run(workspace, report);
         report.suite("end-to-end tests", |suite| {
             suites::end_to_end(workspace, all, suite)
         });
         report.suite("budgets", |suite| suites::budgets(workspace, suite));
-        report.suite("guest kernels, begun with the end-to-end tests", |suite| {
+        report.suite("guest kernels, begun before fuzzing", |suite| {
             match guests.map(ScopedJoinHandle::join) {
                 Ok(Ok(guests)) => suites::guests(&guests?, suite),
                 Ok(Err(_)) => bail!("the thread that ran them panicked"),

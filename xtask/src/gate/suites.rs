@@ -123,7 +123,6 @@ pub(crate) fn end_to_end(workspace: &Workspace, all: bool, report: &mut Report) 
         report.skip(format!("end-to-end tests: {reason:#}"));
         return Ok(());
     }
-    install_servers(workspace, report);
     let agent = workspace.agent();
     let limit = if all {
         END_TO_END_LIMIT_ALL
@@ -203,7 +202,7 @@ const PROGRAMS: [(&str, &str); 6] = [
 ];
 
 /// Installs the servers and clients under test; a test whose program stays missing skips itself by name.
-fn install_servers(workspace: &Workspace, report: &mut Report) {
+pub(crate) fn install_servers(workspace: &Workspace, report: &mut Report) {
     let list = workspace.path("tests/e2e/src/packages.rs");
     let text = std::fs::read_to_string(list).unwrap_or_default();
     let missing: Vec<&str> = debian_packages(&text)

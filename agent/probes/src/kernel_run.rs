@@ -67,19 +67,8 @@ pub(crate) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32>
         ..Attributes::default()
     };
     // SAFETY: the attributes are as the kernel defines them, and the arguments outlive the call.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_RUN,
-            &raw mut attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if answer < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(attributes.result)
-    }
+    unsafe { bpf(BPF_PROG_RUN, &mut attributes) }?;
+    Ok(attributes.result)
 }
 
 /// Attaches `program` to a raw tracepoint for as long as the link lives; it finds `cookie` with
@@ -97,19 +86,9 @@ pub(crate) fn attach_raw_tracepoint(
         cookie,
     };
     // SAFETY: the attributes are as the kernel defines them, and the name outlives the call.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_RAW_TRACEPOINT_OPEN,
-            &raw mut attributes,
-            size_of::<RawTracepointAttributes>(),
-        )
-    };
-    match i32::try_from(answer) {
-        // SAFETY: the descriptor is new, and nobody else's.
-        Ok(link) if link >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(link) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let link = unsafe { bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attributes) }?;
+    // SAFETY: the descriptor is new, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
 
 /// Runs of `program` that the kernel skipped since it was loaded; 0 on kernels that do not count them (before
@@ -123,17 +102,21 @@ pub(crate) fn skipped(program: BorrowedFd<'_>) -> io::Result<u64> {
         info: &raw mut info as u64,
     };
     // SAFETY: the attributes are as the kernel defines them, and `info` is as long as they say.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_OBJ_GET_INFO_BY_FD,
-            &raw mut attributes,
-            size_of::<InfoAttributes>(),
-        )
-    };
-    if answer < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(info.recursion_misses)
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes) }?;
+    Ok(info.recursion_misses)
+}
+
+/// Gives the kernel a command, and returns its answer: a descriptor, or nothing that matters.
+///
+/// # Safety
+///
+/// The attributes must be as the kernel defines them for this command, and what they point to as they say.
+unsafe fn bpf<A>(command: libc::c_int, attributes: &mut A) -> io::Result<i32> {
+    let attributes = &raw mut *attributes;
+    // SAFETY: the caller vouches for the attributes, whose length is told.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<A>()) };
+    match i32::try_from(answer) {
+        Ok(answer) if answer >= 0 => Ok(answer),
+        _ => Err(io::Error::last_os_error()),
     }
 }

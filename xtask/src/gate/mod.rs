@@ -42,9 +42,8 @@ pub(crate) fn run(workspace: &Workspace, all: bool) -> ExitCode {
     if built {
         beside_guests(workspace, all, &mut report);
     } else {
-        report.fail(
-            "fuzzing, end-to-end tests, budgets and guest kernels: there is no agent to test",
-        );
+        without_agent(workspace, all, &mut report);
+        report.fail("end-to-end tests, budgets and guest kernels: there is no agent to test");
     }
     if !all {
         report.note(
@@ -69,11 +68,7 @@ fn beside_guests(workspace: &Workspace, all: bool, report: &mut Report) {
     let emulator = vm::possible();
     std::thread::scope(|scope| {
         let guests = emulator.map(|()| scope.spawn(|| vm::guests(workspace, &choice)));
-        report.suite("fuzzing", |suite| suites::fuzzing(workspace, all, suite));
-        if all {
-            report.suite("miri", |suite| suites::miri(workspace, suite));
-        }
-        manifests::run(workspace, report);
+        without_agent(workspace, all, report);
         report.suite("end-to-end tests", |suite| {
             suites::end_to_end(workspace, all, suite)
         });
@@ -87,6 +82,15 @@ fn beside_guests(workspace: &Workspace, all: bool, report: &mut Report) {
             Ok(())
         });
     });
+}
+
+/// What needs no agent, and may run beside guests.
+fn without_agent(workspace: &Workspace, all: bool, report: &mut Report) {
+    report.suite("fuzzing", |suite| suites::fuzzing(workspace, all, suite));
+    if all {
+        report.suite("miri", |suite| suites::miri(workspace, suite));
+    }
+    manifests::run(workspace, report);
 }
 
 /// Builds, and soaks the agent for so long.

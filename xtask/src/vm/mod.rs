@@ -55,7 +55,7 @@ pub(crate) struct Choice {
     /// Requests between a real client and server, where Go can build them
     #[arg(long, default_value_t = PAIRS)]
     pairs: u64,
-    /// Guests at a time; each keeps more than one of the machine's processors busy
+    /// Guests at a time; each keeps one of the machine's processors busy
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Leave out what repeats: kprobe and syscall play the gate's cases, and all of IPv6 is played on the oldest and the

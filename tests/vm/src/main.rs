@@ -23,6 +23,7 @@ fn main() {
         println!("guest: preparing failed: {error:#}");
     }
     println!("guest: start {}", system::release());
+    println!("kernel threads: {}", system::kernel_threads().join(", "));
     let mut count = Count::default();
     let (check, program) = match arguments.split_first() {
         Some((first, rest)) if first == "check" => (true, rest),

@@ -42,6 +42,30 @@ pub(crate) fn release() -> String {
     uname().release().to_string_lossy().into_owned()
 }
 
+/// The kernel's threads by number: complaints about stalls name no more than that.
+pub(crate) fn kernel_threads() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let mut threads: Vec<(u32, String)> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|number| Some((number, kernel_thread(number)?)))
+        .collect();
+    threads.sort_unstable();
+    threads
+        .into_iter()
+        .map(|(number, name)| format!("{number} {name}"))
+        .collect()
+}
+
+/// The name of a process, if it has no command line.
+fn kernel_thread(number: u32) -> Option<String> {
+    let read = |file| std::fs::read_to_string(format!("/proc/{number}/{file}")).ok();
+    let name = read("comm")?.trim_end().to_owned();
+    read("cmdline")?.is_empty().then_some(name)
+}
+
 /// Ends the guest.
 pub(crate) fn power_off() {
     if let Err(error) = reboot(RebootCommand::PowerOff) {

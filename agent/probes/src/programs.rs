@@ -66,6 +66,20 @@ impl Kind {
             Self::TraceEvent(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
         }
     }
+
+    /// Whether some kernels attach it only once.
+    const fn is_traced(self) -> bool {
+        matches!(self, Self::Fexit | Self::Fentry)
+    }
+
+    /// Takes what is traced out of the kernel.
+    fn unload(self, program: &mut Program) -> Result<(), ProgramError> {
+        match self {
+            Self::Fexit => <&mut FExit>::try_from(program).and_then(FExit::unload),
+            Self::Fentry => <&mut FEntry>::try_from(program).and_then(FEntry::unload),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How programs are attached to tracepoints.
@@ -315,6 +329,21 @@ pub(crate) fn loads<'object>(
         .collect()
 }
 
+/// The second loads of those programs that some kernels attach only once.
+pub(crate) fn reloads<'object>(
+    programs: &mut Programs<'object>,
+    hooks: impl Iterator<Item = &'static Hook>,
+    btf: &'object Btf,
+) -> Result<Vec<Load<'object>>, String> {
+    hooks
+        .filter(|hook| hook.kind.is_traced())
+        .map(|hook| {
+            let program = programs.take(hook.program)?;
+            Ok(Box::new(|| hook.reload(program, btf)) as Load<'object>)
+        })
+        .collect()
+}
+
 impl Hook {
     /// Loads the program, unless the kernel lacks an optional target.
     fn load(&self, program: &mut Program, btf: &Btf) -> Result<(), String> {
@@ -335,24 +364,16 @@ impl Hook {
             .is_some_and(|program| program.fd().is_ok())
     }
 
-    /// Attaches the loaded program.
+    /// Attaches the loaded program; `None` if the kernel wants it loaded again first.
     ///
     /// Kernels before 5.13 attach a program of fexit or fentry once and then answer that there is no such
-    /// target (f3a95075549e, "bpf: Allow trampoline re-attach"): there it is loaded again first.
-    pub(crate) fn attach(&self, ebpf: &mut Ebpf) -> Result<Link, String> {
+    /// target (f3a95075549e, "bpf: Allow trampoline re-attach").
+    pub(crate) fn attach(&self, ebpf: &mut Ebpf) -> Result<Option<Link>, String> {
         match self.try_attach(ebpf) {
-            Err(error) if self.is_traced() && is_absent(&error) => {
-                self.reload(ebpf)
-                    .map_err(|error| self.explain("second load", &error))?;
-                self.try_attach(ebpf)
-            }
-            link => link,
+            Err(error) if self.kind.is_traced() && is_absent(&error) => Ok(None),
+            Err(error) => Err(self.explain("attach", &error)),
+            Ok(link) => Ok(Some(link)),
         }
-        .map_err(|error| self.explain("attach", &error))
-    }
-
-    const fn is_traced(&self) -> bool {
-        matches!(self.kind, Kind::Fexit | Kind::Fentry)
     }
 
     fn try_attach(&self, ebpf: &mut Ebpf) -> Result<Link, ProgramError> {
@@ -389,17 +410,15 @@ impl Hook {
         }
     }
 
-    fn reload(&self, ebpf: &mut Ebpf) -> Result<(), ProgramError> {
-        let btf = Btf::from_sys_fs()?;
-        let program = self.program_mut(ebpf)?;
-        if let Kind::Fentry = self.kind {
-            let program = <&mut FEntry>::try_from(program)?;
-            program.unload()?;
-            return program.load(self.target, &btf);
+    /// Loads the program again, if it was loaded.
+    fn reload(&self, program: &mut Program, btf: &Btf) -> Result<(), String> {
+        if program.fd().is_err() {
+            return Ok(());
         }
-        let program = <&mut FExit>::try_from(program)?;
-        program.unload()?;
-        program.load(self.target, &btf)
+        self.kind
+            .unload(program)
+            .and_then(|()| self.kind.load(program, self.target, btf))
+            .map_err(|error| self.explain("second load", &error))
     }
 
     fn program_mut<'ebpf>(

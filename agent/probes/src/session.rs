@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
+    Btf, Ebpf,
     maps::{HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, Stack},
 };
 use kerntally_abi::{
@@ -20,7 +20,7 @@ use crate::{
     kernel::{Kernel, add_catch_all, cpu_numbers, load_object, share},
     loading::{self, Programs},
     options::{Backend, BackendChoice, Options},
-    programs::{self, Link, Ways},
+    programs::{self, Hook, Link, Ways},
     record::{self, Record},
     returns,
     shared::SharedArray,
@@ -331,10 +331,25 @@ impl Session {
         }
         for hook in programs::hooks(self.backend, self.ways) {
             if hook.is_loaded(&self.ebpf) {
-                self.links.push(hook.attach(&mut self.ebpf)?);
+                let link = self.link_of(hook)?;
+                self.links.push(link);
             }
         }
         Ok(())
+    }
+
+    /// Attaches one hook. Where the kernel wants it loaded again, it wants that of all of its kind: they are loaded
+    /// together, with the kernel's types read once.
+    fn link_of(&mut self, hook: &'static Hook) -> Result<Link, String> {
+        if let Some(link) = hook.attach(&mut self.ebpf)? {
+            return Ok(link);
+        }
+        let btf = Btf::from_sys_fs().map_err(|error| error.to_string())?;
+        let hooks = programs::hooks(self.backend, self.ways);
+        let mut programs = Programs::of(&mut self.ebpf);
+        loading::load(programs::reloads(&mut programs, hooks, &btf)?)?;
+        hook.attach(&mut self.ebpf)?
+            .ok_or_else(|| format!("attach of `{}`: refused after a second load", hook.program))
     }
 
     /// Puts every slot of the head pool on its free list, and none in the hands of a CPU.

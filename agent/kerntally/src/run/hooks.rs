@@ -73,7 +73,10 @@ impl Hooks {
         let session = &mut self.session;
         tokio::task::block_in_place(|| {
             if on {
-                session.attach()
+                // What is loaded again on old kernels takes megabytes meanwhile.
+                session
+                    .attach()
+                    .inspect(|()| kerntally_probes::return_free_memory())
             } else {
                 session.detach()
             }

@@ -98,24 +98,34 @@ impl Ledger {
         self.blind.values().sum()
     }
 
+    /// The same with its outcomes and blind reasons less those of an earlier answer.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut later = self.clone();
+        for (role, account) in &mut later.roles {
+            for (outcome, count) in &mut account.outcomes {
+                *count = count.saturating_sub(earlier.outcome_of(role, outcome));
+            }
+        }
+        for (reason, count) in &mut later.blind {
+            *count = count.saturating_sub(earlier.blind.get(reason).copied().unwrap_or(0));
+        }
+        later
+    }
+
     /// Outcomes and blind reasons that grew since an earlier answer, as text.
     pub fn growth_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
-        let mut grown = BTreeMap::new();
-        for (role, account) in &self.roles {
-            for (outcome, count) in &account.outcomes {
-                let more = count.saturating_sub(earlier.outcome_of(role, outcome));
-                if more > 0 {
-                    grown.insert(format!("{role} {outcome}"), more);
-                }
-            }
-        }
-        for (reason, count) in &self.blind {
-            let more = count.saturating_sub(earlier.blind.get(reason).copied().unwrap_or(0));
-            if more > 0 {
-                grown.insert(format!("blind {reason}"), more);
-            }
-        }
-        grown
+        let later = self.since(earlier);
+        let outcomes = later.roles.iter().flat_map(|(role, account)| {
+            let named =
+                move |(outcome, count): (&String, &u64)| (format!("{role} {outcome}"), *count);
+            account.outcomes.iter().map(named)
+        });
+        let blind = later.blind.iter();
+        outcomes
+            .chain(blind.map(|(reason, count)| (format!("blind {reason}"), *count)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 }
 

@@ -97,7 +97,8 @@ pub(crate) fn miri(workspace: &Workspace, report: &mut Report) -> Result<()> {
             .env_remove("CARGO");
         interpreter
     };
-    if let Err(error) = command::capture(&mut interpreter(&["--version"])) {
+    let asked = || command::capture(&mut interpreter(&["--version"]));
+    if let Err(error) = asked().or_else(|_| add_interpreter().and_then(|()| asked())) {
         report.skip(format!(
             "miri: {error:#}; to have it: rustup toolchain install nightly --component miri,rust-src"
         ));
@@ -111,6 +112,19 @@ pub(crate) fn miri(workspace: &Workspace, report: &mut Report) -> Result<()> {
         account(&suite, success, &format!("miri on {name}"), report);
     }
     Ok(())
+}
+
+/// A nightly toolchain that is there may lack the interpreter.
+fn add_interpreter() -> Result<()> {
+    let words = [
+        "component",
+        "add",
+        "--toolchain",
+        "nightly",
+        "miri",
+        "rust-src",
+    ];
+    command::run(Command::new("rustup").args(words))
 }
 
 /// The agent beside real programs, as root, one test at a time because they share the kernel.

@@ -153,7 +153,7 @@ impl Guest<'_> {
                 Ok(line) => {
                     writeln!(log, "{}", line.trim_end())?;
                     console.line(&line);
-                    if ["case ", "guest: ", "count "]
+                    if ["case ", "guest: ", "count ", "ledger: "]
                         .iter()
                         .any(|mark| line.starts_with(mark))
                     {
@@ -177,7 +177,7 @@ impl Guest<'_> {
 
 /// A line that fits a terminal; the log keeps the whole.
 fn shortened(line: &str) -> &str {
-    const LENGTH: usize = 300;
+    const LENGTH: usize = 600;
     line.char_indices()
         .nth(LENGTH)
         .map_or(line, |(end, _)| &line[..end])

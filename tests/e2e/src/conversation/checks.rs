@@ -1,12 +1,12 @@
-//! Checks that start, stop or switch an agent of their own while conversations go on.
+//! Checks that start, stop or switch an agent while conversations go on.
 
-use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
+use super::bench::Bench;
 use super::cases::{self, Case, SECRETS};
 use super::driver::RunOptions;
 use super::running::Running;
@@ -21,25 +21,14 @@ use crate::truth::Tally;
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) name: &'static str,
-    pub(super) run: fn(&RunOptions, &Path) -> Result<()>,
+    pub(super) run: fn(&mut Bench<'_>) -> Result<()>,
 }
 
+/// In an order in which few agents are started.
 pub(super) const ALL: &[Check] = &[
-    Check {
-        name: "planted-secrets",
-        run: planted_secrets,
-    },
     Check {
         name: "garbage-bounds-memory",
         run: garbage_bounds_memory,
-    },
-    Check {
-        name: "sigterm-leaves-nothing",
-        run: |o, b| leaves_nothing(o, b, Signal::TERM),
-    },
-    Check {
-        name: "sigkill-leaves-nothing",
-        run: |o, b| leaves_nothing(o, b, Signal::KILL),
     },
     Check {
         name: "disabled-counts-nothing",
@@ -65,21 +54,29 @@ pub(super) const ALL: &[Check] = &[
         name: "cycles-under-load",
         run: cycles_under_load,
     },
+    Check {
+        name: "sigterm-leaves-nothing",
+        run: |bench| leaves_nothing(bench, Signal::TERM),
+    },
+    Check {
+        name: "sigkill-leaves-nothing",
+        run: |bench| leaves_nothing(bench, Signal::KILL),
+    },
+    Check {
+        name: "planted-secrets",
+        run: planted_secrets,
+    },
 ];
 
-fn verifier_budgets(options: &RunOptions, binary: &Path) -> Result<()> {
-    let mut agent = start_agent(options, binary, "agent-budgets")?;
+fn verifier_budgets(bench: &mut Bench<'_>) -> Result<()> {
+    let agent = bench.agent()?;
     let kept = budgets::keep(&agent.json(&["status"])?);
-    agent.terminate()?;
+    bench.give_back(agent);
     kept
 }
 
 fn case(name: &str) -> Result<&'static Case> {
     cases::find(name).with_context(|| format!("there is no case {name}"))
-}
-
-pub(super) fn start_agent(options: &RunOptions, binary: &Path, name: &str) -> Result<Agent> {
-    Agent::start(&options.agent_options(binary, name)?)
 }
 
 /// Plays a case and waits until the export says the same.
@@ -146,8 +143,9 @@ fn ledger_closes(agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-fn planted_secrets(options: &RunOptions, binary: &Path) -> Result<()> {
-    let mut agent_options = options.agent_options(binary, "secrets-agent")?;
+fn planted_secrets(bench: &mut Bench<'_>) -> Result<()> {
+    let options = bench.options;
+    let mut agent_options = options.agent_options(bench.binary, "secrets-agent")?;
     agent_options.sets.push("log.level=trace".to_owned());
     let mut agent = Agent::start(&agent_options)?;
     play_and_compare(options, &agent, "secrets", 0)?;
@@ -169,8 +167,9 @@ fn planted_secrets(options: &RunOptions, binary: &Path) -> Result<()> {
 }
 
 /// Endless heads, megabyte lines and binary, again and again: the agent grows no more after the first rounds.
-fn garbage_bounds_memory(options: &RunOptions, binary: &Path) -> Result<()> {
-    let mut agent = start_agent(options, binary, "agent-garbage")?;
+fn garbage_bounds_memory(bench: &mut Bench<'_>) -> Result<()> {
+    let options = bench.options;
+    let mut agent = bench.agent()?;
     let round = |number: usize| -> Result<()> {
         for name in [
             "endless-head",
@@ -191,7 +190,9 @@ fn garbage_bounds_memory(options: &RunOptions, binary: &Path) -> Result<()> {
         "{before} bytes resident after five rounds, {after} after twenty"
     );
     ensure!(agent.is_running(), "the agent died: {}", agent.log_tail());
-    ledger_closes(&agent)
+    ledger_closes(&agent)?;
+    bench.give_back(agent);
+    Ok(())
 }
 
 /// Each round is a service of its own, with its series: far less than one of the megabyte lines.
@@ -229,11 +230,13 @@ fn end_load(loads: Vec<Running>) -> Result<u64> {
     Ok(total)
 }
 
-fn leaves_nothing(options: &RunOptions, binary: &Path, signal: Signal) -> Result<()> {
+/// The agent is ended under load; after a check that gave none back, it starts under load too.
+fn leaves_nothing(bench: &mut Bench<'_>, signal: Signal) -> Result<()> {
+    let options = bench.options;
     let attempt = if signal == Signal::TERM { 1 } else { 2 };
     let pinned_before = pinned();
     let loads = start_load(options, attempt)?;
-    let mut agent = start_agent(options, binary, &format!("agent-signalled-{attempt}"))?;
+    let mut agent = bench.agent()?;
     sleep(Duration::from_millis(500));
     let objects = KernelObjects::of_process(agent.pid())?;
     for kind in ["prog", "map", "link"] {
@@ -271,8 +274,9 @@ fn leaves_nothing(options: &RunOptions, binary: &Path, signal: Signal) -> Result
     Ok(())
 }
 
-fn disabled_counts_nothing(options: &RunOptions, binary: &Path) -> Result<()> {
-    let agent = start_agent(options, binary, "agent-disabled")?;
+fn disabled_counts_nothing(bench: &mut Bench<'_>) -> Result<()> {
+    let options = bench.options;
+    let agent = bench.agent()?;
     play_and_compare(options, &agent, "keep-alive", 11)?;
     agent.probes(&["disable", "--all"])?;
     let deadline = Instant::now() + Duration::from_millis(1500);
@@ -305,11 +309,18 @@ fn disabled_counts_nothing(options: &RunOptions, binary: &Path) -> Result<()> {
     ensure!(counted.is_none(), "exported while disabled: {counted:?}");
     agent.probes(&["enable", "--all"])?;
     play_and_compare(options, &agent, "keep-alive", 13)?;
-    ledger_closes(&agent)
+    ledger_closes(&agent)?;
+    bench.give_back(agent);
+    Ok(())
 }
 
-fn open_at_disable(options: &RunOptions, binary: &Path) -> Result<()> {
-    let agent = start_agent(options, binary, "agent-open-at-disable")?;
+fn open_at_disable(bench: &mut Bench<'_>) -> Result<()> {
+    let options = bench.options;
+    let agent = bench.agent()?;
+    ledger_settles(options, &agent, |ledger| {
+        (ledger.open() > 0).then_some("exchanges of before are still open")
+    })?;
+    let before = agent.ledger()?.outcome("probe_was_off");
     let slow = Running::start(options, case("pause-before-response")?, Transport::Tcp4, 11)?;
     let deadline = Instant::now() + options.scale.pause;
     while agent.ledger()?.open() < 2 {
@@ -326,25 +337,28 @@ fn open_at_disable(options: &RunOptions, binary: &Path) -> Result<()> {
     let deadline = Instant::now() + options.settle;
     loop {
         let ledger = agent.ledger()?;
-        if ledger.outcome("probe_was_off") == 2 {
+        if ledger.outcome("probe_was_off") - before == 2 {
             break;
         }
         ensure!(
             Instant::now() < deadline,
-            "expected 2 probe_was_off in the ledger: {ledger:?}"
+            "expected 2 probe_was_off in the ledger, over {before}: {ledger:?}"
         );
         sleep(Duration::from_millis(200));
     }
     play_and_compare(options, &agent, "keep-alive", 14)?;
-    ledger_closes(&agent)
+    ledger_closes(&agent)?;
+    bench.give_back(agent);
+    Ok(())
 }
 
 /// An emulated kernel that verifies everything again for each cycle is let off after so many, and so long.
 const FEWEST_CYCLES: usize = 3;
-const CYCLES_LIMIT: Duration = Duration::from_mins(3);
+const CYCLES_LIMIT: Duration = Duration::from_mins(1);
 
-fn cycles_under_load(options: &RunOptions, binary: &Path) -> Result<()> {
-    let mut agent = start_agent(options, binary, "agent-cycles")?;
+fn cycles_under_load(bench: &mut Bench<'_>) -> Result<()> {
+    let options = bench.options;
+    let mut agent = bench.agent()?;
     let count = |agent: &Agent| -> Result<[usize; 3]> {
         let objects = KernelObjects::of_process(agent.pid())?;
         Ok(["prog", "map", "link"].map(|kind| objects.count(kind)))
@@ -376,7 +390,6 @@ fn cycles_under_load(options: &RunOptions, binary: &Path) -> Result<()> {
     );
     play_and_compare(options, &agent, "keep-alive", 15)?;
     ledger_closes(&agent)?;
-    let ended = agent.terminate()?;
-    ensure!(ended.success(), "the agent ended with {ended}");
+    bench.give_back(agent);
     Ok(())
 }

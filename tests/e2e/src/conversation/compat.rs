@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::bench::Bench;
 use super::checks::{backend, ledger_settles};
-use super::driver::RunOptions;
-use crate::agent::Agent;
 use crate::ledger::Ledger;
 
 const REQUESTS: u64 = 20;
@@ -66,26 +65,20 @@ fn le(number: usize) -> [u8; 4] {
 }
 
 /// The client sees every exchange; the server's side as far as the back end can.
-pub(super) fn server(options: &RunOptions, binary: &Path) -> Result<()> {
-    let mut agent_options = options.agent_options(binary, "agent-compat")?;
-    fs::create_dir_all(&agent_options.directory)?;
-    let file = agent_options.directory.join("server32");
+pub(super) fn server(bench: &mut Bench<'_>) -> Result<()> {
+    let file = bench.other_program();
     fs::write(&file, program())?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
-    let own = std::env::current_exe()?;
-    let include = format!(
-        "discovery.include=[{{exe: \"{}\"}}, {{exe: \"{}\"}}]",
-        own.display(),
-        file.display()
-    );
-    agent_options.sets.push(include);
-    let agent = Agent::start(&agent_options)?;
+    let agent = bench.agent()?;
     let backend = backend(&agent)?;
+    let before = agent.ledger()?;
     ask(&file)?;
     let seen_there = matches!(backend.as_str(), "fexit" | "kprobe");
-    ledger_settles(options, &agent, |ledger| {
-        shortfall(ledger, seen_there, backend == "syscall")
-    })
+    ledger_settles(bench.options, &agent, |ledger| {
+        shortfall(&ledger.since(&before), seen_there, backend == "syscall")
+    })?;
+    bench.give_back(agent);
+    Ok(())
 }
 
 fn shortfall(ledger: &Ledger, server_seen: bool, calls_counted: bool) -> Option<&'static str> {

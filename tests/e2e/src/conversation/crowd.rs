@@ -2,15 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::checks::{backend, ledger_settles, start_agent};
+use super::bench::Bench;
+use super::checks::{backend, ledger_settles};
 use super::compat::{REQUEST, RESPONSE};
-use super::driver::RunOptions;
 use crate::ledger::Ledger;
 use crate::load::raise_descriptors;
 
@@ -22,11 +21,16 @@ const STACK_BYTES: usize = 64 << 10;
 const WAIT_WITHIN: Duration = Duration::from_mins(2);
 
 /// Every exchange is tallied, or its request's receive was missed and counted.
-pub(super) fn waits(options: &RunOptions, binary: &Path) -> Result<()> {
-    let agent = start_agent(options, binary, "agent-crowd")?;
+pub(super) fn waits(bench: &mut Bench<'_>) -> Result<()> {
+    let agent = bench.agent()?;
     let few = backend(&agent)? == "kprobe";
+    let before = agent.ledger()?;
     converse()?;
-    ledger_settles(options, &agent, |ledger| shortfall(ledger, few))
+    ledger_settles(bench.options, &agent, |ledger| {
+        shortfall(&ledger.since(&before), few)
+    })?;
+    bench.give_back(agent);
+    Ok(())
 }
 
 fn shortfall(ledger: &Ledger, few: bool) -> Option<&'static str> {

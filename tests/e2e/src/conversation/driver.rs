@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::bench::Bench;
 use super::budgets::NotTold;
 use super::cases::{self, Case, When};
 use super::judge::{judge_alone, judge_together};
@@ -118,11 +119,12 @@ pub fn run(options: &RunOptions) -> Result<Verdict> {
         None => play_among_themselves(options, &mut judge)?,
         Some(binary) => {
             with_one_agent(options, binary, &mut judge)?;
+            let mut bench = Bench::new(options, binary);
             for check in checks::ALL
                 .iter()
                 .filter(|check| options.selects(check.name))
             {
-                let outcome = match (check.run)(options, binary) {
+                let outcome = match (check.run)(&mut bench) {
                     Ok(()) => Outcome::Passed,
                     Err(error) if error.is::<NotTold>() => Outcome::Blind(error.to_string()),
                     Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -295,10 +297,9 @@ fn with_one_agent(options: &RunOptions, binary: &Path, judge: &mut Judge<'_>) ->
         played.push((name, join(thread)));
     }
     judge_together(options, &agent, &before, played, judge)?;
-    for (case, transport) in of_kind(&selected, When::Alone) {
-        let outcome = judge_alone(options, &agent, case, transport)
-            .unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
-        judge(&full_name(case, transport), &outcome);
+    let alone: Vec<_> = of_kind(&selected, When::Alone).collect();
+    for plays in alone.chunk_by(|(one, _), (other, _)| one.name == other.name) {
+        play_alone(options, &agent, plays, judge);
     }
     let ended = match agent.terminate() {
         Ok(status) if status.success() => Outcome::Passed,
@@ -307,6 +308,24 @@ fn with_one_agent(options: &RunOptions, binary: &Path, judge: &mut Judge<'_>) ->
     };
     judge("agent-ends-cleanly", &ended);
     Ok(())
+}
+
+/// One case over all its transports.
+fn play_alone(
+    options: &RunOptions,
+    agent: &Agent,
+    plays: &[(&'static Case, Transport)],
+    judge: &mut Judge<'_>,
+) {
+    let Some((case, _)) = plays.first() else {
+        return;
+    };
+    let transports: Vec<_> = plays.iter().map(|(_, transport)| *transport).collect();
+    let outcomes = judge_alone(options, agent, case, &transports)
+        .unwrap_or_else(|error| vec![Outcome::Failed(format!("{error:#}")); plays.len()]);
+    for (transport, outcome) in transports.iter().zip(outcomes) {
+        judge(&full_name(case, *transport), &outcome);
+    }
 }
 
 fn of_kind(

@@ -3,6 +3,7 @@
 //! Every case plays in a directory of its own, with one process a side; a process names itself to the agent
 //! by `OTEL_SERVICE_NAME`, so that each side of each case is a service of its own in the export.
 
+mod bench;
 mod budgets;
 mod cases;
 mod checks;

@@ -15,6 +15,8 @@ use crate::load::raise_descriptors;
 
 /// The kernel is asked to show 2,048 returns of a function at a time.
 const THREADS: usize = 2_200;
+/// What their threads are called: others of this process come and go.
+const SERVER: &str = "crowd-server";
 /// Room for a thread that does nothing.
 const STACK_BYTES: usize = 64 << 10;
 /// How long the threads may take until all of them wait.
@@ -55,14 +57,13 @@ fn shortfall(ledger: &Ledger, few: bool) -> Option<&'static str> {
 /// Has every thread wait for a request, then asks one after the other.
 fn converse() -> Result<()> {
     raise_descriptors();
-    let before = asleep()?;
     let mut peers = Vec::new();
     for _ in 0..THREADS {
         let (client, server) = UnixStream::pair()?;
         peers.push((client, spawn(server)?));
     }
     let deadline = Instant::now() + WAIT_WITHIN;
-    while asleep()? < before + THREADS {
+    while asleep()? < THREADS {
         ensure!(Instant::now() < deadline, "the threads do not all wait");
         sleep(Duration::from_millis(50));
     }
@@ -85,19 +86,21 @@ fn spawn(mut server: UnixStream) -> Result<JoinHandle<std::io::Result<()>>> {
         server.write_all(RESPONSE)
     };
     thread::Builder::new()
+        .name(SERVER.to_owned())
         .stack_size(STACK_BYTES)
         .spawn(answer)
         .context("starting a thread")
 }
 
-/// Threads of this process that sleep.
+/// Servers that sleep.
 fn asleep() -> Result<usize> {
+    let mark = format!("({SERVER}) S ");
     let mut sleeping = 0;
     for thread in std::fs::read_dir("/proc/self/task")? {
         let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else {
             continue;
         };
-        sleeping += usize::from(stat.contains(") S "));
+        sleeping += usize::from(stat.contains(&mark));
     }
     Ok(sleeping)
 }

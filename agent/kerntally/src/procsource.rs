@@ -115,7 +115,10 @@ fn cgroups(bytes: &[u8]) -> Vec<Cgroup> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
     use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode};
 
     use super::*;
 
@@ -178,6 +181,47 @@ mod tests {
     fn processes_that_are_gone_have_no_facts() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(ProcFiles::new(root.path()).facts(key(1)), None);
+    }
+
+    /// The reader waits in the middle, until its process is gone.
+    #[test]
+    fn what_vanishes_while_it_is_read_has_no_facts() {
+        let root = fixture();
+        let dir = root.path().join("4711");
+        let environ = dir.join("environ");
+        fs::remove_file(&environ).unwrap();
+        rustix::fs::mknodat(CWD, &environ, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let vanishing = std::thread::spawn(move || {
+            let mut read = fs::OpenOptions::new().write(true).open(&environ).unwrap();
+            read.write_all(b"OTEL_SERVICE_NAME=shop\0").unwrap();
+            fs::remove_dir_all(dir).unwrap();
+        });
+        let facts = ProcFiles::new(root.path()).facts(key(123_450_000_000));
+        vanishing.join().unwrap();
+        assert_eq!(facts, None);
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_keeps_what_is_left_of_it() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let tgid = child.id();
+        let stat = || {
+            procfs::process::Process::new(tgid.cast_signed())
+                .unwrap()
+                .stat()
+                .unwrap()
+        };
+        while stat().state != 'Z' {
+            std::thread::yield_now();
+        }
+        let process = ProcessKey {
+            tgid,
+            start_ns: stat().starttime * TICK_NS,
+        };
+        let facts = ProcFiles::new(Path::new("/proc")).facts(process).unwrap();
+        child.wait().unwrap();
+        assert_eq!((facts.exe, facts.comm.as_str()), (None, "true"));
+        assert_eq!(ProcFiles::new(Path::new("/proc")).facts(process), None);
     }
 
     #[test]

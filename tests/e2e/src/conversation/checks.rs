@@ -181,13 +181,15 @@ fn garbage_bounds_memory(bench: &mut Bench<'_>) -> Result<()> {
         }
         Ok(())
     };
-    (20..25).try_for_each(round)?;
+    let rounds = options.scale.garbage_rounds;
+    let (warm, last) = (20 + rounds.div_ceil(3), 20 + rounds.div_ceil(3) + rounds);
+    (20..warm).try_for_each(round)?;
     let before = agent.resident_bytes()?;
-    (25..40).try_for_each(round)?;
+    (warm..last).try_for_each(round)?;
     let after = agent.resident_bytes()?;
     ensure!(
         after < before + GARBAGE_MAY_COST_BYTES,
-        "{before} bytes resident after five rounds, {after} after twenty"
+        "{before} bytes resident before {rounds} rounds, {after} after them"
     );
     ensure!(agent.is_running(), "the agent died: {}", agent.log_tail());
     ledger_closes(&agent)?;
@@ -295,7 +297,8 @@ fn disabled_counts_nothing(bench: &mut Bench<'_>) -> Result<()> {
     for transport in Transport::ALL {
         Running::start(options, case("keep-alive")?, *transport, 12)?.finish_by_service()?;
     }
-    sleep(Duration::from_secs(3));
+    // Two exports.
+    sleep(options.settle / 4);
     let after = agent.ledger()?;
     ensure!(
         after.seen() == before.seen(),

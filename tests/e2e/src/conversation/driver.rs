@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -67,6 +67,8 @@ impl RunOptions {
         // A slow guest takes longer than the default from the first case to the judgement.
         options.sets.push("cardinality.idle_ttl=2h".to_owned());
         options.ready_within = self.settle * 10;
+        // Hundreds of services are written each time, which takes an emulated processor a good part of a second.
+        options.interval = format!("{}ms", self.settle.as_millis() / 8);
         Ok(options)
     }
 }
@@ -84,6 +86,9 @@ pub struct Verdict {
 
 /// Name of the case with a real client and server.
 const PAIRS: &str = "go-pairs";
+
+/// What takes longer by itself is worth a line to whoever wonders where a guest's time goes.
+const LONG: Duration = Duration::from_secs(2);
 
 /// Takes each case's name and what became of it.
 pub(super) type Judge<'a> = dyn FnMut(&str, &Outcome) + 'a;
@@ -290,8 +295,16 @@ fn with_one_agent(options: &RunOptions, binary: &Path, judge: &mut Judge<'_>) ->
     }
     let slow = start_slow(options, &selected);
     for (case, transport) in of_kind(&selected, When::Beside).filter(|(case, _)| !case.slow) {
+        let begun = Instant::now();
         let one = Running::start(options, case, transport, 0).and_then(Running::finish);
-        played.push((full_name(case, transport), one));
+        let name = full_name(case, transport);
+        if begun.elapsed() > LONG {
+            say(&format!(
+                "long: {name} {:.1} s",
+                begun.elapsed().as_secs_f32()
+            ));
+        }
+        played.push((name, one));
     }
     for (name, thread) in slow {
         played.push((name, join(thread)));

@@ -44,7 +44,10 @@ pub(super) fn judge_together(
         .iter()
         .all(|(_, outcome)| matches!(outcome, Outcome::Passed | Outcome::Late(_)));
     let after = agent.ledger()?;
-    if !all_counted {
+    let any_failed = judged
+        .iter()
+        .any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
+    if any_failed {
         say(&format!("ledger: {:?}", after.growth_since(before)));
     }
     let ledger = ledger_of_all(&after, before, &truth, all_counted);

@@ -348,6 +348,8 @@ impl Session {
         let hooks = programs::hooks(self.backend, self.ways);
         let mut programs = Programs::of(&mut self.ebpf);
         loading::load(programs::reloads(&mut programs, hooks, &btf)?)?;
+        drop(btf);
+        crate::return_free_memory();
         hook.attach(&mut self.ebpf)?
             .ok_or_else(|| format!("attach of `{}`: refused after a second load", hook.program))
     }

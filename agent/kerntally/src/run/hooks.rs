@@ -73,10 +73,7 @@ impl Hooks {
         let session = &mut self.session;
         tokio::task::block_in_place(|| {
             if on {
-                // What is loaded again on old kernels takes megabytes meanwhile.
-                session
-                    .attach()
-                    .inspect(|()| kerntally_probes::return_free_memory())
+                session.attach()
             } else {
                 session.detach()
             }

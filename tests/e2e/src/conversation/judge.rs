@@ -260,6 +260,9 @@ pub(super) fn judge_alone(
         .collect::<Result<_>>()?;
     let series = settled(options, agent, &played)?;
     let ledger = agent.ledger()?;
+    if let Some(imbalance) = ledger.imbalances().first() {
+        return Ok(vec![Outcome::Failed(imbalance.clone()); played.len()]);
+    }
     let objection = objection(case.ledgers, &ledger, &before, played.len());
     let judged = played.iter().map(|one| judge_one(options, one, &series));
     Ok(judged
@@ -270,11 +273,8 @@ pub(super) fn judge_alone(
         .collect())
 }
 
-/// What is wrong with the ledger after a case was played `times` times.
+/// What the ledger does not name after a case was played `times` times.
 fn objection(expected: Ledgers, ledger: &Ledger, before: &Ledger, times: usize) -> Option<String> {
-    if let Some(imbalance) = ledger.imbalances().first() {
-        return Some(imbalance.clone());
-    }
     let Ledgers::Names(reasons) = expected else {
         return None;
     };

@@ -41,8 +41,6 @@ pub struct Scale {
     pub short_connections: usize,
     /// Disable and enable cycles.
     pub cycles: usize,
-    /// Rounds of what is no HTTP, some megabytes each, in which the agent must not grow.
-    pub garbage_rounds: usize,
     /// How long a peer stays after its part: a process that is gone has no environment to be named by.
     pub linger: Duration,
 }
@@ -58,7 +56,6 @@ impl Scale {
             requests_after_upload: 1000,
             short_connections: 3000,
             cycles: 100,
-            garbage_rounds: 15,
             linger: Duration::from_millis(1500),
         }
     }
@@ -73,7 +70,6 @@ impl Scale {
             requests_after_upload: 1000,
             short_connections: 500,
             cycles: 10,
-            garbage_rounds: 6,
             // Beside other tests an agent on an emulated processor may stand still for seconds.
             linger: Duration::from_secs(12),
         }

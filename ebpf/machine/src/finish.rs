@@ -145,11 +145,14 @@ fn enqueue<H: Host>(connection: &mut Connection, work: &mut Work, host: &mut H) 
     let waiting = connection.waiting();
     let sequence = connection.arrived;
     let cell = &mut connection.embedded[(sequence & 1) as usize];
-    let stored = if cell.flags & request_flag::LIVE == 0 {
+    let stored = if waiting >= H::WAITING {
+        // Also where a cell has come free behind holes: a close walks as far as this, see `Host::CLOSE_STEPS`.
+        false
+    } else if cell.flags & request_flag::LIVE == 0 {
         cell.assign(&work.request);
         true
     } else {
-        waiting < H::WAITING && host.store(&work.request)
+        host.store(&work.request)
     };
     if !stored {
         // A hole in the queue: its response is consumed in silence.

@@ -89,6 +89,28 @@ fn separates_pipelines_in_one_call() {
 }
 
 #[test]
+fn names_every_request_of_a_pipeline_deeper_than_the_queue() {
+    for depth in [60, 64, 66, 67, 90, 200] {
+        for answered in 0..4 {
+            let mut world = World::server();
+            world.request(&GET.repeat(depth));
+            for _ in 0..answered {
+                world.response(OK);
+            }
+            // Where the first were answered, their places are free although the queue behind them is full.
+            world.request(&GET.repeat(3));
+            world.close(EndReason::PeerClose);
+            let finished = world.memory.finished.len() as u64;
+            let named = world.counter(Counter::UnseparatedServer);
+            let seen = world.counter(Counter::SeenServer);
+            assert_eq!(seen, depth as u64 + 3, "depth {depth}, {answered} answered");
+            assert_eq!(finished + named, seen, "depth {depth}, {answered} answered");
+            assert_eq!(world.slots(), 0, "depth {depth}, {answered} answered");
+        }
+    }
+}
+
+#[test]
 fn separates_pipelined_posts_answered_one_by_one() {
     let post =
         b"POST /p HTTP/1.1\r\nContent-Length: 31\r\n\r\nGET /fake HTTP/1.1\r\nHost: f\r\n\r\n";

@@ -30,12 +30,3 @@ fn the_corpora_hold() {
         }
     }
 }
-
-/// Run it with `--ignored`; once it holds, the input belongs into the corpus.
-#[test]
-#[ignore = "after this conversation a slot for a half-read head is not given back; its cause is not known"]
-fn every_slot_is_given_back() {
-    let input = include_bytes!("../open/machine-slot-not-given-back");
-    let target = TARGETS.iter().find(|(name, _)| *name == "machine");
-    target.unwrap().1(input);
-}

@@ -44,6 +44,21 @@ pub(crate) fn unit(workspace: &Workspace, report: &mut Report) -> Result<()> {
     ]);
     let (suite, success) = stream(&mut tests)?;
     account(&suite, success, "unit and property tests", report);
+    checked_in_inputs(workspace, report)
+}
+
+/// What the fuzz targets say of the inputs that are checked in, where there is no fuzzer too.
+fn checked_in_inputs(workspace: &Workspace, report: &mut Report) -> Result<()> {
+    let mut tests = Command::new("timeout");
+    tests
+        .current_dir(workspace.root())
+        .args(["-k", "10", &UNIT_LIMIT.to_string()])
+        .arg(cargo())
+        .args(["test", "--manifest-path", "tests/fuzz/Cargo.toml"])
+        .args(["--locked", "--lib", "--target-dir"])
+        .arg(workspace.target(""));
+    let (suite, success) = stream(&mut tests)?;
+    account(&suite, success, "checked-in fuzz inputs", report);
     Ok(())
 }
 

@@ -165,10 +165,19 @@ fn pairs(options: &RunOptions, binary: &Path, program: &Path, requests: u64) -> 
         program.display()
     ));
     let mut agent = Agent::start(&agent_options)?;
+    let begun = Instant::now();
     pairing::play(program, &agent, requests, options.settle)?;
+    say_if_long(PAIRS, begun);
     let ended = agent.terminate()?;
     ensure!(ended.success(), "the agent ended with {ended}");
     Ok(())
+}
+
+fn say_if_long(name: &str, begun: Instant) {
+    let took = begun.elapsed();
+    if took > LONG {
+        say(&format!("long: {name} {:.1} s", took.as_secs_f32()));
+    }
 }
 
 fn report(verdict: &mut Verdict, name: &str, outcome: &Outcome) {
@@ -298,12 +307,7 @@ fn with_one_agent(options: &RunOptions, binary: &Path, judge: &mut Judge<'_>) ->
         let begun = Instant::now();
         let one = Running::start(options, case, transport, 0).and_then(Running::finish);
         let name = full_name(case, transport);
-        if begun.elapsed() > LONG {
-            say(&format!(
-                "long: {name} {:.1} s",
-                begun.elapsed().as_secs_f32()
-            ));
-        }
+        say_if_long(&name, begun);
         played.push((name, one));
     }
     for (name, thread) in slow {

@@ -56,6 +56,7 @@ fn all() -> Vec<Case> {
         .asymmetric(),
         Case::peers("server-dies-in-mid-exchange", dying_server, widowed_client)
             .dies(&["server"])
+            .slow()
             .asymmetric(),
         Case::peers(
             "client-dies-in-mid-exchange",
@@ -63,6 +64,7 @@ fn all() -> Vec<Case> {
             dying_client,
         )
         .dies(&["client"])
+        .slow()
         .asymmetric(),
         Case::peers(
             "server-dies-in-mid-response",
@@ -70,6 +72,7 @@ fn all() -> Vec<Case> {
             cut_once_client,
         )
         .dies(&["server"])
+        .slow()
         .asymmetric(),
     ]
 }

@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .with("worker", late_worker),
         Case::peers("dup", dup_server, dup_client),
-        Case::peers("pre-fork", prefork_server, prefork_client),
+        Case::peers("pre-fork", prefork_server, prefork_client).slow(),
         Case::peers("reuse-closed-by-client", reuse_server, reuse_client),
         Case::peers("reuse-closed-by-both", reuse_closing_server, reuse_client),
         Case::peers(

@@ -291,7 +291,7 @@ pub fn binary() -> Result<PathBuf> {
 /// How often an agent that says nothing is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Where the agent says that it is ready; see sd_notify(3).
+/// Where the agent says that it is ready; see `sd_notify(3)`.
 fn listen_for_words(directory: &Path) -> Result<UnixDatagram> {
     let path = directory.join(WORDS);
     // An earlier agent may have had this directory.

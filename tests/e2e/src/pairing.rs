@@ -35,6 +35,7 @@ impl Drop for Ended {
 /// Sends `requests` with the program `pairs-go` beside a running agent, whose export has `settle` to say the
 /// same; anything else is an error that says what.
 pub fn play(program: &Path, agent: &Agent, requests: u64, settle: Duration) -> Result<()> {
+    let before = agent.ledger()?;
     let address = free_address()?;
     let _server = serve(program, &address)?;
     let output = Command::new(program)
@@ -53,7 +54,7 @@ pub fn play(program: &Path, agent: &Agent, requests: u64, settle: Duration) -> R
         truth.values().sum::<u64>() == both_sides,
         "the Go client sent {truth:?}"
     );
-    compare(agent, &truth, settle)
+    compare(agent, &before, &truth, settle)
 }
 
 fn serve(program: &Path, address: &str) -> Result<Ended> {
@@ -92,12 +93,13 @@ fn truth(printed: &str) -> Result<Counts> {
 const UNREADABLE_IN: u64 = 100_000;
 
 /// Every exchange is exported, or named: a combination that was never sent would be a slipped pairing.
-fn compare(agent: &Agent, truth: &Counts, settle: Duration) -> Result<()> {
+fn compare(agent: &Agent, before: &Ledger, truth: &Counts, settle: Duration) -> Result<()> {
     let deadline = Instant::now() + settle;
     loop {
         let found = counts(&agent.series()?)?;
         let ledger = agent.ledger()?;
-        let differences = differences(&found, truth, &ledger);
+        let mut differences = ledger.imbalances();
+        differences.extend(missing(&found, truth, &ledger.since(before)));
         if differences.is_empty() {
             return Ok(());
         }
@@ -110,8 +112,8 @@ fn compare(agent: &Agent, truth: &Counts, settle: Duration) -> Result<()> {
     }
 }
 
-fn differences(found: &Counts, truth: &Counts, ledger: &Ledger) -> Vec<String> {
-    let mut differences = ledger.imbalances();
+fn missing(found: &Counts, truth: &Counts, ledger: &Ledger) -> Vec<String> {
+    let mut differences = Vec::new();
     for (key, count) in found {
         let sent = truth.get(key).copied().unwrap_or(0);
         if *count > sent {

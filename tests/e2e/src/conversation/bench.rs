@@ -1,13 +1,13 @@
-//! What the checks work with: the options of the run, and an agent that goes from one to the next.
+//! What cases and checks work with: the options of the run, and an agent that goes from one to the next.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::driver::RunOptions;
 use crate::agent::{Agent, AgentOptions};
 
-/// The agent of the checks is started once: an emulated kernel takes half a minute to verify its programs.
+/// The agent is started as rarely as can be: an emulated kernel takes its time to verify the programs.
 #[derive(Debug)]
 pub(super) struct Bench<'run> {
     pub(super) options: &'run RunOptions,
@@ -26,8 +26,8 @@ impl<'run> Bench<'run> {
         }
     }
 
-    /// The agent that another check gave back, or a new one. It has seen what that check did. A check that fails keeps
-    /// it, which ends it.
+    /// The agent that was given back, or a new one. It has seen what was done before. A check that fails keeps it, which
+    /// ends it.
     pub(super) fn agent(&mut self) -> Result<Agent> {
         match self.agent.take() {
             Some(agent) => Ok(agent),
@@ -40,6 +40,11 @@ impl<'run> Bench<'run> {
         self.agent = Some(agent);
     }
 
+    /// The agent that was given back, if any.
+    pub(super) fn take(&mut self) -> Option<Agent> {
+        self.agent.take()
+    }
+
     /// Where the check of 32-bit programs puts one; the agent is told of it from the start.
     pub(super) fn other_program(&self) -> PathBuf {
         self.options.directory.join("server32")
@@ -47,17 +52,22 @@ impl<'run> Bench<'run> {
 
     fn start(&mut self) -> Result<Agent> {
         self.started += 1;
-        let options = self.agent_options(&format!("agent-checks-{}", self.started))?;
+        let options = self.agent_options(&format!("agent-{}", self.started))?;
         Agent::start(&options)
     }
 
     fn agent_options(&self, name: &str) -> Result<AgentOptions> {
         let mut options = self.options.agent_options(self.binary, name)?;
-        options.sets.push(format!(
-            "discovery.include=[{{exe: \"{}\"}}, {{exe: \"{}\"}}]",
-            std::env::current_exe()?.display(),
-            self.other_program().display()
-        ));
+        let own = std::env::current_exe().context("finding this program")?;
+        let pairs = self.options.pairs.iter().map(|(program, _)| program);
+        let programs: Vec<_> = [&own, &self.other_program()]
+            .into_iter()
+            .chain(pairs)
+            .map(|program| format!("{{exe: \"{}\"}}", program.display()))
+            .collect();
+        options
+            .sets
+            .push(format!("discovery.include=[{}]", programs.join(", ")));
         Ok(options)
     }
 }

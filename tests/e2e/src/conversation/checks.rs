@@ -1,5 +1,6 @@
 //! Checks that start, stop or switch an agent while conversations go on.
 
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use super::{budgets, compat, crowd};
 use crate::agent::Agent;
 use crate::kernel_objects::{KernelObjects, pinned};
 use crate::ledger::Ledger;
+use crate::pairing;
 use crate::truth::Tally;
 
 /// One check.
@@ -55,6 +57,10 @@ pub(super) const ALL: &[Check] = &[
         run: cycles_under_load,
     },
     Check {
+        name: PAIRS,
+        run: go_pairs,
+    },
+    Check {
         name: "sigterm-leaves-nothing",
         run: |bench| leaves_nothing(bench, Signal::TERM),
     },
@@ -67,6 +73,36 @@ pub(super) const ALL: &[Check] = &[
         run: planted_secrets,
     },
 ];
+
+/// Name of the check with a real client and server.
+const PAIRS: &str = "go-pairs";
+
+/// A program that a check plays is not on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is not there", .0.display())]
+pub(super) struct NotThere(PathBuf);
+
+/// What was asked for; a real client and server where their program is named.
+pub(super) fn selected(options: &RunOptions) -> impl Iterator<Item = &'static Check> {
+    ALL.iter()
+        .filter(|check| options.selects(check.name))
+        .filter(|check| check.name != PAIRS || options.pairs.is_some())
+}
+
+fn go_pairs(bench: &mut Bench<'_>) -> Result<()> {
+    let (program, requests) = bench
+        .options
+        .pairs
+        .as_ref()
+        .context("no program is named")?;
+    if !program.is_file() {
+        return Err(NotThere(program.clone()).into());
+    }
+    let agent = bench.agent()?;
+    pairing::play(program, &agent, *requests, bench.options.settle)?;
+    bench.give_back(agent);
+    Ok(())
+}
 
 fn verifier_budgets(bench: &mut Bench<'_>) -> Result<()> {
     let agent = bench.agent()?;
@@ -230,13 +266,13 @@ fn end_load(loads: Vec<Running>) -> Result<u64> {
     Ok(total)
 }
 
-/// The agent is ended under load; after a check that gave none back, it starts under load too.
+/// The agent is ended under load.
 fn leaves_nothing(bench: &mut Bench<'_>, signal: Signal) -> Result<()> {
     let options = bench.options;
     let attempt = if signal == Signal::TERM { 1 } else { 2 };
     let pinned_before = pinned();
-    let loads = start_load(options, attempt)?;
     let mut agent = bench.agent()?;
+    let loads = start_load(options, attempt)?;
     sleep(Duration::from_millis(500));
     let objects = KernelObjects::of_process(agent.pid())?;
     for kind in ["prog", "map", "link"] {

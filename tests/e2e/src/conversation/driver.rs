@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
+use super::Scale;
 use super::bench::Bench;
 use super::budgets::NotTold;
 use super::cases::{self, Case, When};
+use super::checks::{self, NotThere};
 use super::judge::{judge_alone, judge_together};
 use super::running::{Played, Running, full_name};
 use super::stream::Transport;
-use super::{Scale, checks};
 use crate::agent::{Agent, AgentOptions};
-use crate::pairing;
 use crate::truth::{Role, Tally, Tolerance};
 
 /// What to run, and how.
@@ -84,9 +84,6 @@ pub struct Verdict {
     pub blind: usize,
 }
 
-/// Name of the case with a real client and server.
-const PAIRS: &str = "go-pairs";
-
 /// What takes longer by itself is worth a line to whoever wonders where a guest's time goes.
 const LONG: Duration = Duration::from_secs(2);
 
@@ -123,30 +120,22 @@ pub fn run(options: &RunOptions) -> Result<Verdict> {
     match &options.agent {
         None => play_among_themselves(options, &mut judge)?,
         Some(binary) => {
-            with_one_agent(options, binary, &mut judge)?;
             let mut bench = Bench::new(options, binary);
-            for check in checks::ALL
-                .iter()
-                .filter(|check| options.selects(check.name))
-            {
+            with_one_agent(options, &mut bench, &mut judge)?;
+            for check in checks::selected(options) {
+                let begun = Instant::now();
                 let outcome = match (check.run)(&mut bench) {
                     Ok(()) => Outcome::Passed,
-                    Err(error) if error.is::<NotTold>() => Outcome::Blind(error.to_string()),
-                    Err(error) => Outcome::Failed(format!("{error:#}")),
-                };
-                judge(check.name, &outcome);
-            }
-            if let Some((program, requests)) = &options.pairs
-                && options.selects(PAIRS)
-            {
-                let outcome = match pairs(options, binary, program, *requests) {
-                    Ok(()) => Outcome::Passed,
-                    Err(_) if !program.is_file() => {
-                        Outcome::Blind(format!("{} is not there", program.display()))
+                    Err(error) if error.is::<NotTold>() || error.is::<NotThere>() => {
+                        Outcome::Blind(error.to_string())
                     }
                     Err(error) => Outcome::Failed(format!("{error:#}")),
                 };
-                judge(PAIRS, &outcome);
+                say_if_long(check.name, begun);
+                judge(check.name, &outcome);
+            }
+            if let Some(agent) = bench.take() {
+                judge("agent-ends-cleanly", &end(agent));
             }
         }
     }
@@ -155,22 +144,6 @@ pub fn run(options: &RunOptions) -> Result<Verdict> {
         verdict.passed, verdict.failed
     ));
     Ok(verdict)
-}
-
-/// A real client and server, beside an agent of their own.
-fn pairs(options: &RunOptions, binary: &Path, program: &Path, requests: u64) -> Result<()> {
-    let mut agent_options = options.agent_options(binary, PAIRS)?;
-    agent_options.sets.push(format!(
-        "discovery.include=[{{exe: \"{}\"}}]",
-        program.display()
-    ));
-    let mut agent = Agent::start(&agent_options)?;
-    let begun = Instant::now();
-    pairing::play(program, &agent, requests, options.settle)?;
-    say_if_long(PAIRS, begun);
-    let ended = agent.terminate()?;
-    ensure!(ended.success(), "the agent ended with {ended}");
-    Ok(())
 }
 
 fn say_if_long(name: &str, begun: Instant) {
@@ -283,7 +256,11 @@ fn join(thread: JoinHandle<Result<Played>>) -> Result<Played> {
     }
 }
 
-fn with_one_agent(options: &RunOptions, binary: &Path, judge: &mut Judge<'_>) -> Result<()> {
+fn with_one_agent(
+    options: &RunOptions,
+    bench: &mut Bench<'_>,
+    judge: &mut Judge<'_>,
+) -> Result<()> {
     let selected = selected(options);
     if selected.is_empty() {
         return Ok(());
@@ -295,7 +272,7 @@ fn with_one_agent(options: &RunOptions, binary: &Path, judge: &mut Judge<'_>) ->
     for running in &early {
         running.wait_for("before-done")?;
     }
-    let mut agent = Agent::start(&options.agent_options(binary, "agent")?)?;
+    let agent = bench.agent()?;
     let before = agent.ledger()?;
     let mut played = Vec::new();
     for running in early {
@@ -318,13 +295,16 @@ fn with_one_agent(options: &RunOptions, binary: &Path, judge: &mut Judge<'_>) ->
     for plays in alone.chunk_by(|(one, _), (other, _)| one.name == other.name) {
         play_alone(options, &agent, plays, judge);
     }
-    let ended = match agent.terminate() {
+    bench.give_back(agent);
+    Ok(())
+}
+
+fn end(mut agent: Agent) -> Outcome {
+    match agent.terminate() {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) => Outcome::Failed(format!("{status} on SIGTERM: {}", agent.log_tail())),
         Err(error) => Outcome::Failed(format!("{error:#}")),
-    };
-    judge("agent-ends-cleanly", &ended);
-    Ok(())
+    }
 }
 
 /// One case over all its transports.

@@ -351,7 +351,7 @@ fn leaving_client(peer: &mut Peer) -> Result<()> {
 
 /// Long enough for the agent to read who this process is.
 fn outlive_naming(peer: &Peer) {
-    std::thread::sleep(peer.scale.linger / 3);
+    std::thread::sleep(peer.scale.linger);
 }
 
 fn dying_server(peer: &mut Peer) -> Result<()> {

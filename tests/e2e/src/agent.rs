@@ -192,6 +192,16 @@ impl Agent {
         Ok(())
     }
 
+    /// Waits until it has written to its export file again, for a while at most: reading the same collection twice costs
+    /// an emulated processor more than waiting for the next.
+    pub fn wait_for_push(&self) {
+        let len = || std::fs::metadata(self.export_file()).map_or(0, |file| file.len());
+        let (before, deadline) = (len(), Instant::now() + PUSH_WITHIN);
+        while len() == before && Instant::now() < deadline {
+            sleep(LOOK);
+        }
+    }
+
     /// All request duration series in its last push.
     pub fn series(&self) -> Result<Vec<Series>> {
         export::last_push(&self.export_file())
@@ -287,6 +297,9 @@ pub fn binary() -> Result<PathBuf> {
         .find(|path| path.exists())
         .context("no agent found: build it with `cargo xtask build` or name it in KERNTALLY_BIN")
 }
+
+/// The longest that is waited for one push.
+const PUSH_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often an agent that says nothing is looked at.
 const LOOK: Duration = Duration::from_millis(100);

@@ -108,7 +108,7 @@ fn compare(agent: &Agent, before: &Ledger, truth: &Counts, settle: Duration) -> 
             "{}; ledger: {ledger:?}",
             differences.join("; ")
         );
-        std::thread::sleep(Duration::from_millis(500));
+        agent.wait_for_push();
     }
 }
 

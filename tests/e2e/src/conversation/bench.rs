@@ -40,11 +40,6 @@ impl<'run> Bench<'run> {
         self.agent = Some(agent);
     }
 
-    /// The agent that was given back, if any.
-    pub(super) fn take(&mut self) -> Option<Agent> {
-        self.agent.take()
-    }
-
     /// Where the check of 32-bit programs puts one; the agent is told of it from the start.
     pub(super) fn other_program(&self) -> PathBuf {
         self.options.directory.join("server32")

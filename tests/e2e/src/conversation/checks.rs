@@ -142,7 +142,7 @@ fn play_and_compare(options: &RunOptions, agent: &Agent, name: &str, attempt: us
                 differences.join("; "),
                 agent.ledger()?
             );
-            sleep(Duration::from_millis(200));
+            agent.wait_for_push();
         }
     }
     Ok(())

@@ -105,7 +105,7 @@ fn settled(options: &RunOptions, agent: &Agent, played: &[Played]) -> Result<Vec
     };
     let deadline = Instant::now() + options.settle;
     while Instant::now() < deadline && !complete(&agent.series()?) {
-        sleep(Duration::from_millis(200));
+        agent.wait_for_push();
     }
     sleep(options.settle / 6);
     agent.series()

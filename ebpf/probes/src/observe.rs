@@ -195,9 +195,23 @@ fn known(program: u32, call: &Moved) -> Option<*mut Connection> {
     if family != family::UNIX || kernel::inode(call.socket) as u32 == inode {
         return Some(found);
     }
-    close_socket(program, call.socket, EndReason::LocalClose, kernel::now());
-    forget_connection(call.socket);
+    // SAFETY: as above.
+    let owner = unsafe { (*found).filter_tgid };
+    close_unseen(program, call.socket, owner);
     None
+}
+
+/// Ends and forgets a Unix socket of `owner` whose end went unseen: with that process, if it has exited.
+#[inline(always)]
+pub fn close_unseen(program: u32, socket: u64, owner: u32) {
+    let exit_ns = process::exit_of(owner);
+    let (reason, end_ns) = if exit_ns == 0 {
+        (EndReason::LocalClose, kernel::now())
+    } else {
+        (EndReason::Exit, exit_ns)
+    };
+    close_socket(program, socket, reason, end_ns);
+    forget_connection(socket);
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use crate::{
     kernel,
     maps::CONNECTIONS,
     negative,
-    observe::{close_socket, control, forget_connection},
+    observe::{close_socket, close_unseen, control, forget_connection},
     process,
 };
 
@@ -167,18 +167,11 @@ pub fn sweep(context: RawTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: the pointer is to a live element of the map.
-    let (known, tgid) = unsafe { ((*connection).inode, (*connection).filter_tgid) };
+    let (known, owner) = unsafe { ((*connection).inode, (*connection).filter_tgid) };
     // The address has been given to another socket, and met again, since the agent was told of this one.
     if known != inode as u32 {
         return 0;
     }
-    let exit_ns = process::exit_of(tgid);
-    let (reason, end) = if exit_ns == 0 {
-        (EndReason::LocalClose, kernel::now())
-    } else {
-        (EndReason::Exit, exit_ns)
-    };
-    close_socket(program::SWEEP, socket, reason, end);
-    forget_connection(socket);
+    close_unseen(program::SWEEP, socket, owner);
     1
 }

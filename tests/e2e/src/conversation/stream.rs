@@ -24,6 +24,7 @@ pub(crate) enum Transport {
 impl Transport {
     pub(crate) const ALL: &[Self] = &[Self::Tcp4, Self::Tcp6, Self::Unix];
     pub(crate) const TCP: &[Self] = &[Self::Tcp4, Self::Tcp6];
+    pub(crate) const UNIX: &[Self] = &[Self::Unix];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! Exchanges that end otherwise than with a whole response.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -58,6 +60,15 @@ fn all() -> Vec<Case> {
             .dies(&["server"])
             .slow()
             .asymmetric(),
+        Case::peers(
+            "server-dies-and-its-socket-is-succeeded",
+            dying_server,
+            succeeding_client,
+        )
+        .on(Transport::UNIX)
+        .dies(&["server"])
+        .slow()
+        .asymmetric(),
         Case::peers(
             "client-dies-in-mid-exchange",
             left_once_server,
@@ -375,6 +386,22 @@ fn widowed_client(peer: &mut Peer) -> Result<()> {
         begin,
         Instant::now(),
     );
+    Ok(())
+}
+
+/// Sockets that are opened at once, of which some get the addresses of those that are just gone.
+const SUCCESSORS: usize = 64;
+
+/// The dead server's socket goes with the client's; others are met at its address before the sweep has looked there.
+fn succeeding_client(peer: &mut Peer) -> Result<()> {
+    widowed_client(peer)?;
+    let mut successors = Vec::new();
+    for _ in 0..SUCCESSORS {
+        let (mut one, mut other) = UnixStream::pair()?;
+        one.write_all(b"no request\n")?;
+        other.read_exact(&mut [0; 11])?;
+        successors.push((one, other));
+    }
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 
 /// Seconds for each fuzz target: enough to notice what the last change broke.
 const FUZZING: u32 = 5;
-const FUZZING_ALL: u32 = 30;
+const FUZZING_ALL: u32 = 60;
 
 /// Seconds after which a test program is stopped: none may hold the gate up for ever.
 const UNIT_LIMIT: u32 = 900;

@@ -59,6 +59,8 @@ outcomes! {
     RecordInvalid = 13, "record_invalid";
     /// A view drops its instrument.
     DroppedByView = 14, "dropped_by_view";
+    /// Its process had ended before what `discovery.include` asks for was known of it.
+    Unidentified = 15, "unidentified";
 }
 
 /// Number of outcomes.

@@ -8,7 +8,7 @@ use crate::aggregate::{
     AttributeName, ErrorKey, Facts, Generation, Held, Measured, Methods, Own, Part, SeriesKey,
     SeriesTable, StatusKey, place,
 };
-use crate::attribute::{ProcessFacts, ProcessSource, Verdict};
+use crate::attribute::{ExcludeReason, ProcessFacts, ProcessSource, Verdict};
 use crate::config::Config;
 use crate::detail::{Detail, detail, facts};
 use crate::exemplar::{Chooser, Random};
@@ -119,8 +119,8 @@ impl Pipeline {
         self.idle_ns = idle_ns(config);
     }
 
-    /// Tallies an exchange and writes its outcome to the ledger. On [`Outcome::Excluded`] the caller tells the
-    /// kernel to leave the process's further sockets alone.
+    /// Tallies an exchange and writes its outcome to the ledger. On [`Outcome::Excluded`] and
+    /// [`Outcome::Unidentified`] the caller tells the kernel to leave the process's further sockets alone.
     pub fn on_exchange(&mut self, exchange: &Exchange<'_>, now: Time) -> Outcome {
         let outcome = self.tally(exchange, None, now);
         self.ledger.add(exchange.role, outcome, 1);
@@ -286,8 +286,10 @@ impl Pipeline {
         let standing = self
             .services
             .standing(exchange.process, port, exchange.role);
-        let Standing::Watch(slot) = standing else {
-            return Outcome::Excluded;
+        let slot = match standing {
+            Standing::Watch(slot) => slot,
+            Standing::Exclude(ExcludeReason::Unidentified) => return Outcome::Unidentified,
+            Standing::Exclude(_) => return Outcome::Excluded,
         };
         if let Err(outcome) = self.record(slot, exchange, counted, now) {
             return outcome;

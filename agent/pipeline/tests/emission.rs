@@ -243,6 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_was_gone_too_early_is_unidentified_and_not_excluded() {
+        let mut config = Config::default();
+        config.discovery.include = vec![Selector::parse([("exe", "*/cart")]).unwrap()];
+        let mut pipeline = pipeline(&config);
+        let gone = Sample {
+            tgid: 99,
+            ..Sample::server("/a", 200)
+        };
+        assert_eq!(gone.send(&mut pipeline, at(1)), Outcome::Unidentified);
+        let included = Sample {
+            tgid: 2,
+            ..Sample::server("/a", 200)
+        };
+        assert_eq!(included.send(&mut pipeline, at(1)), Outcome::Tallied);
+        let other = Sample::server("/a", 200);
+        assert_eq!(other.send(&mut pipeline, at(1)), Outcome::Excluded);
+        let ledger = pipeline.ledger();
+        assert_eq!(ledger.count(Role::Server, Outcome::Unidentified), 1);
+        assert_eq!(ledger.total(Role::Server), 3);
+    }
+
+    #[test]
     fn every_exchange_has_one_outcome() {
         let mut config = Config::default();
         config.routes.ignore = PatternSet::parse(["/healthz"]).unwrap();

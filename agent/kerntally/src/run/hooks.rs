@@ -103,7 +103,8 @@ impl Hooks {
                     head: view.head,
                     peer_name: view.peer_name,
                 });
-                if pipeline.on_exchange(&exchange, now) == Outcome::Excluded {
+                let outcome = pipeline.on_exchange(&exchange, now);
+                if matches!(outcome, Outcome::Excluded | Outcome::Unidentified) {
                     orders.exclude.insert(FilterKey {
                         tgid: view.record.tgid,
                         port: exchange.server_port(),

@@ -63,6 +63,8 @@ pub enum ExcludeReason {
     Default,
     /// There are items in `discovery.include`, and none matches.
     NotIncluded,
+    /// No item of `discovery.include` matches, but one might if more were known of the process.
+    Unidentified,
     /// Its probe was switched off for it.
     SwitchedOff,
 }
@@ -75,6 +77,8 @@ impl fmt::Display for ExcludeReason {
             Self::Default => formatter.write_str("discovery.default_exclude"),
             Self::SwitchedOff => formatter.write_str("switched off by kerntally probes disable"),
             Self::NotIncluded => formatter.write_str("no item of discovery.include matches"),
+            Self::Unidentified => formatter
+                .write_str("it ended before what discovery.include asks for was known of it"),
         }
     }
 }
@@ -170,12 +174,17 @@ impl Rules {
         if discovery.default_exclude && self.is_default_excluded(candidate.facts) {
             return Some(ExcludeReason::Default);
         }
-        let is_included = discovery.include.is_empty()
-            || discovery
-                .include
-                .iter()
-                .any(|selector| selector.matches(candidate));
-        (!is_included).then_some(ExcludeReason::NotIncluded)
+        let any = |asked: fn(&Selector, &Candidate<'_>) -> bool| {
+            let mut items = discovery.include.iter();
+            items.any(|selector| asked(selector, candidate))
+        };
+        if discovery.include.is_empty() || any(Selector::matches) {
+            None
+        } else if any(Selector::might_match) {
+            Some(ExcludeReason::Unidentified)
+        } else {
+            Some(ExcludeReason::NotIncluded)
+        }
     }
 
     fn is_default_excluded(&self, facts: &ProcessFacts) -> bool {
@@ -362,6 +371,48 @@ mod tests {
         assert!(matches!(verdict(&config), Verdict::Watch { .. }));
         config.sides.client = false;
         assert_eq!(verdict(&config), Verdict::Exclude(ExcludeReason::Side));
+    }
+
+    #[test]
+    fn who_ended_before_it_was_known_is_not_said_to_be_left_out() {
+        let reason = |key: &str, glob: &str, facts: &ProcessFacts| {
+            let mut config = crate::Config::default();
+            config.discovery.include =
+                vec![Selector::parse([(key, glob), ("port", "80")]).unwrap()];
+            let candidate = Candidate {
+                facts,
+                pid: 1,
+                port: 80,
+            };
+            Rules::new(&config).exclusion(&candidate, Role::Client)
+        };
+        let gone = ProcessFacts {
+            comm: "curl".to_owned(),
+            ..ProcessFacts::default()
+        };
+        for key in ["exe", "cmdline", "unit", "cgroup", "container"] {
+            assert_eq!(
+                reason(key, "*", &gone),
+                Some(ExcludeReason::Unidentified),
+                "{key}"
+            );
+        }
+        // What is known of it decides.
+        assert_eq!(reason("pid", "2", &gone), Some(ExcludeReason::NotIncluded));
+        assert_eq!(reason("pid", "1", &gone), None);
+        let known = ProcessFacts {
+            exe: Some("/usr/bin/curl".to_owned()),
+            ..gone
+        };
+        assert_eq!(
+            reason("exe", "/bin/*", &known),
+            Some(ExcludeReason::NotIncluded)
+        );
+        // A container that nothing names is none.
+        assert_eq!(
+            reason("container", "*", &known),
+            Some(ExcludeReason::NotIncluded)
+        );
     }
 
     #[derive(Debug)]

@@ -111,6 +111,13 @@ impl Selector {
             .all(|(key, glob)| holds(*key, glob, candidate))
     }
 
+    /// Whether all conditions hold or might, because what they ask for could not be read: the process had ended.
+    pub fn might_match(&self, candidate: &Candidate<'_>) -> bool {
+        self.conditions
+            .iter()
+            .all(|(key, glob)| is_unread(*key, candidate.facts) || holds(*key, glob, candidate))
+    }
+
     /// Whether the port matters to it.
     pub fn asks_for_port(&self) -> bool {
         self.conditions
@@ -144,6 +151,18 @@ fn holds(key: SelectorKey, glob: &WildMatch, candidate: &Candidate<'_>) -> bool 
             .as_deref()
             .is_some_and(|name| glob.matches(name)),
         SelectorKey::Kubernetes => false,
+    }
+}
+
+/// An executable is what every process has, and the first that one loses which ends; its control groups stay until it is
+/// waited for.
+fn is_unread(key: SelectorKey, facts: &ProcessFacts) -> bool {
+    match key {
+        SelectorKey::Exe | SelectorKey::Cmdline => facts.exe.is_none(),
+        SelectorKey::Unit | SelectorKey::Cgroup | SelectorKey::Container => {
+            facts.exe.is_none() && facts.cgroups.is_empty()
+        }
+        SelectorKey::Port | SelectorKey::Pid | SelectorKey::Kubernetes => false,
     }
 }
 

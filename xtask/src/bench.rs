@@ -27,10 +27,10 @@ pub(crate) struct Choice {
     /// Short, to see that everything works: the figures mean nothing, and stay in target/bench
     #[arg(long)]
     quick: bool,
-    /// Rounds of two runs without and one with the agent [default: 30]
+    /// Rounds of two slices without and one with the agent's hooks [default: 60]
     #[arg(long)]
     pairs: Option<usize>,
-    /// Seconds of one run [default: 1.5]
+    /// Seconds of one slice [default: 0.4]
     #[arg(long)]
     seconds: Option<f64>,
     /// Also write the results to this file

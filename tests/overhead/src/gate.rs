@@ -81,7 +81,8 @@ fn on_this_kernel(choice: &Choice, found: &mut Vec<Found>) -> Result<()> {
     let extent = Extent {
         agent: choice.agent.clone(),
         pairs: 1,
-        millis: 0,
+        slice_millis: 0,
+        run_millis: 0,
         quick: true,
     };
     let line = line(&rustix::system::uname().release().to_string_lossy());

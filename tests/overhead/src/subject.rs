@@ -91,6 +91,7 @@ impl Running {
             warm_millis: (millis / 5).clamp(300, 1000),
             millis,
             asked: Asked::Path(self.path.to_owned()),
+            clocks: self.pids.clone(),
         }
     }
 }

@@ -8,8 +8,6 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::clock::nanos_of;
-
 /// Kernel clock ticks of /proc/stat, in nanoseconds.
 const TICK: u64 = 10_000_000;
 
@@ -104,11 +102,6 @@ fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Processor time of several processes; one that has ended is an error, as its time is lost.
-pub(crate) fn processor_nanos(pids: &[u32]) -> Result<u64> {
-    pids.iter().map(|pid| nanos_of(*pid)).sum()
 }
 
 /// Keeps all threads of the processes on one core. A new thread is where the one is that made it, so a look that finds

@@ -1,4 +1,5 @@
-//! Plays a plan on this thread, and prints `begun`, `ended` and the report.
+//! Plays a plan on this thread: each line of its input has a slice measured, for which it prints `begun`, `ended` and the
+//! report; at the end of its input it prints what became of all.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,6 +20,12 @@ use crate::system;
 /// How long the last answers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The longest sleep while nothing is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Who an event is about, where it is no connection: the input.
+const INPUT: u64 = u64::MAX;
+
 struct Drive<'plan> {
     plan: &'plan Plan,
     poll: OwnedFd,
@@ -26,12 +33,27 @@ struct Drive<'plan> {
     idle: VecDeque<usize>,
     request: Vec<u8>,
     number: u64,
+    /// At a fixed rate, requests from this number on are due from this moment on.
+    paced: (u64, Instant),
     under_way: usize,
-    /// From here on latencies are kept.
-    measured_from: Instant,
-    end: Instant,
+    sent: u64,
+    errors: u64,
+    /// Slices that are still to be measured.
+    ordered: usize,
+    /// Whether there may be more.
+    is_wanted: bool,
+    slice: Option<Slice>,
     latencies: Histogram<u64>,
-    report: Report,
+}
+
+/// What is measured at the moment, and how things stood when it began.
+struct Slice {
+    begun: Instant,
+    end: Instant,
+    requests: u64,
+    errors: u64,
+    own: u64,
+    clocks: Vec<u64>,
 }
 
 /// Plays the plan on one core.
@@ -42,28 +64,30 @@ pub(crate) fn drive(plan: &Plan, core: usize) -> Result<()> {
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     let mut drive = Drive::new(plan)?;
     drive.connect()?;
-    let begun = Instant::now();
-    drive.measured_from = begun + Duration::from_millis(plan.warm_millis);
-    drive.end = drive.measured_from + Duration::from_millis(plan.millis);
-    drive.run(begun)
+    drive.run()
 }
 
 impl<'plan> Drive<'plan> {
     fn new(plan: &'plan Plan) -> Result<Self> {
-        let now = Instant::now();
+        let poll = epoll::create(CreateFlags::CLOEXEC)?;
+        let input = EventData::new_u64(INPUT);
+        epoll::add(&poll, std::io::stdin(), input, EventFlags::IN).context("watching the input")?;
         Ok(Self {
             plan,
-            poll: epoll::create(CreateFlags::CLOEXEC)?,
+            poll,
             connections: Vec::with_capacity(plan.connections),
             idle: VecDeque::with_capacity(plan.connections),
             request: Vec::new(),
             number: 0,
+            paced: (0, Instant::now()),
             under_way: 0,
-            measured_from: now,
-            end: now,
+            sent: 0,
+            errors: 0,
+            ordered: 0,
+            is_wanted: true,
+            slice: None,
             // A nanosecond to a minute, to three digits.
             latencies: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
-            report: Report::default(),
         })
     }
 
@@ -88,41 +112,80 @@ impl<'plan> Drive<'plan> {
         )?)
     }
 
-    fn run(&mut self, begun: Instant) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         let mut events: Vec<Event> = Vec::with_capacity(256);
         let mut buffer = vec![0; 256 * 1024];
-        let mut processor = 0;
-        let mut measuring = false;
-        loop {
+        self.paced.1 = Instant::now();
+        let warm = self.paced.1 + Duration::from_millis(self.plan.warm_millis);
+        while self.is_wanted || self.slice.is_some() {
             let now = Instant::now();
-            if !measuring && now >= self.measured_from {
-                measuring = true;
-                self.measured_from = now;
-                processor = nanos_of(std::process::id())?;
-                println!("begun");
+            if self.slice.as_ref().is_some_and(|slice| now >= slice.end) {
+                self.end_slice(now)?;
             }
-            if now >= self.end {
-                break;
+            if self.slice.is_none() && self.ordered > 0 && now >= warm {
+                self.begin_slice()?;
             }
-            self.send(begun, now)?;
-            self.receive(&mut events, &mut buffer, self.wait(begun, now))?;
+            self.send(now)?;
+            self.receive(&mut events, &mut buffer, self.wait(now))?;
         }
-        self.report.processor = nanos_of(std::process::id())? - processor;
-        self.report.elapsed = nanos(self.measured_from.elapsed());
-        println!("ended");
         self.finish(&mut events, &mut buffer)
     }
 
-    /// When the next request is due.
-    fn due(&self, begun: Instant, now: Instant) -> Instant {
-        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-        let offset = |rate| Duration::from_secs_f64(self.number as f64 / rate);
-        self.plan.rate.map_or(now, |rate| begun + offset(rate))
+    /// What was due before and could not be sent yet is not owed any more: no slice begins with the queue of another.
+    fn begin_slice(&mut self) -> Result<()> {
+        self.ordered -= 1;
+        self.latencies.reset();
+        let (own, clocks) = (nanos_of(std::process::id())?, self.clocks()?);
+        let begun = Instant::now();
+        self.paced = (self.number, begun);
+        self.slice = Some(Slice {
+            begun,
+            end: begun + Duration::from_millis(self.plan.millis),
+            requests: 0,
+            errors: self.errors,
+            own,
+            clocks,
+        });
+        println!("begun");
+        Ok(())
     }
 
-    fn send(&mut self, begun: Instant, now: Instant) -> Result<()> {
+    fn end_slice(&mut self, now: Instant) -> Result<()> {
+        let Some(slice) = self.slice.take() else {
+            return Ok(());
+        };
+        let clocks = self.clocks()?.into_iter().zip(slice.clocks);
+        let report = Report {
+            sent: self.sent,
+            requests: slice.requests,
+            errors: self.errors - slice.errors,
+            elapsed: nanos(now - slice.begun),
+            processor: nanos_of(std::process::id())? - slice.own,
+            clocks: clocks.map(|(after, before)| after - before).collect(),
+            median: self.latencies.value_at_quantile(0.5),
+            p99: self.latencies.value_at_quantile(0.99),
+            p999: self.latencies.value_at_quantile(0.999),
+            longest: self.latencies.max(),
+        };
+        println!("ended\n{}", serde_json::to_string(&report)?);
+        Ok(())
+    }
+
+    fn clocks(&self) -> Result<Vec<u64>> {
+        self.plan.clocks.iter().map(|pid| nanos_of(*pid)).collect()
+    }
+
+    /// When the next request is due.
+    fn due(&self, now: Instant) -> Instant {
+        let (first, from) = self.paced;
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+        let offset = |rate| Duration::from_secs_f64((self.number - first) as f64 / rate);
+        self.plan.rate.map_or(now, |rate| from + offset(rate))
+    }
+
+    fn send(&mut self, now: Instant) -> Result<()> {
         while let Some(slot) = self.idle.front().copied() {
-            let due = self.due(begun, now);
+            let due = self.due(now);
             if due > now {
                 break;
             }
@@ -133,21 +196,23 @@ impl<'plan> Drive<'plan> {
                 self.under_way += 1;
             } else {
                 self.renew(slot)?;
-                self.report.errors += 1;
+                self.errors += 1;
             }
         }
         Ok(())
     }
 
     /// How long there is nothing to send.
-    fn wait(&self, begun: Instant, now: Instant) -> Duration {
-        let until_end = self.end.saturating_duration_since(now);
+    fn wait(&self, now: Instant) -> Duration {
+        let end = self
+            .slice
+            .as_ref()
+            .map_or(now + LOOK_EVERY, |slice| slice.end);
+        let until_end = end.saturating_duration_since(now);
         if self.idle.is_empty() {
             return until_end;
         }
-        let until_due = self
-            .due(begun, now)
-            .saturating_duration_since(Instant::now());
+        let until_due = self.due(now).saturating_duration_since(Instant::now());
         until_due.min(until_end)
     }
 
@@ -162,9 +227,24 @@ impl<'plan> Drive<'plan> {
             self.ready(events)?;
         }
         for event in events.iter() {
-            self.answered(usize::try_from(event.data.u64())?, buffer)?;
+            match event.data.u64() {
+                INPUT => self.ordered()?,
+                slot => self.answered(usize::try_from(slot)?, buffer)?,
+            }
         }
         Ok(())
+    }
+
+    /// Takes an order in: a line, which comes when what was ordered before is done.
+    fn ordered(&mut self) -> Result<()> {
+        let mut order = String::new();
+        let length = std::io::stdin().read_line(&mut order);
+        if length.context("reading an order")? > 0 {
+            self.ordered += 1;
+            return Ok(());
+        }
+        self.is_wanted = false;
+        Ok(epoll::delete(&self.poll, std::io::stdin())?)
     }
 
     /// Answers that have come by now.
@@ -200,7 +280,7 @@ impl<'plan> Drive<'plan> {
         if let Some(due) = due {
             self.under_way -= 1;
             if answer == Answer::Broken {
-                self.report.errors += 1;
+                self.errors += 1;
             } else {
                 self.count(due);
             }
@@ -214,10 +294,13 @@ impl<'plan> Drive<'plan> {
     }
 
     fn count(&mut self, due: Instant) {
-        self.report.sent += 1;
+        self.sent += 1;
         let now = Instant::now();
-        if due >= self.measured_from && now <= self.end {
-            self.report.requests += 1;
+        if let Some(slice) = &mut self.slice
+            && due >= slice.begun
+            && now <= slice.end
+        {
+            slice.requests += 1;
             // Longer than a minute stays a minute.
             self.latencies.saturating_record(nanos(now - due).max(1));
         }
@@ -241,12 +324,12 @@ impl<'plan> Drive<'plan> {
         while self.under_way > 0 && Instant::now() < deadline {
             self.receive(events, buffer, Duration::from_millis(50))?;
         }
-        self.report.errors += self.under_way as u64;
-        self.report.median = self.latencies.value_at_quantile(0.5);
-        self.report.p99 = self.latencies.value_at_quantile(0.99);
-        self.report.p999 = self.latencies.value_at_quantile(0.999);
-        self.report.longest = self.latencies.max();
-        println!("{}", serde_json::to_string(&self.report)?);
+        let report = Report {
+            sent: self.sent,
+            errors: self.errors + self.under_way as u64,
+            ..Report::default()
+        };
+        println!("{}", serde_json::to_string(&report)?);
         Ok(())
     }
 }

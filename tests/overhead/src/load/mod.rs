@@ -3,14 +3,15 @@
 
 mod connection;
 mod drive;
+mod session;
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use drive::drive;
+pub(crate) use session::Session;
 
 /// What is sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,10 +22,12 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     /// Requests a second; none for as fast as answers come.
     pub(crate) rate: Option<f64>,
-    /// Milliseconds of load that is not measured, and that is.
+    /// Milliseconds of load before the first slice that is measured, and of each slice.
     pub(crate) warm_millis: u64,
     pub(crate) millis: u64,
     pub(crate) asked: Asked,
+    /// Processes whose processor time is read at both ends of a slice.
+    pub(crate) clocks: Vec<u32>,
 }
 
 /// Which requests.
@@ -36,18 +39,19 @@ pub(crate) enum Asked {
     Variety { series: u64 },
 }
 
-/// What came of it; times in nanoseconds.
+/// What came of a slice; times in nanoseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// Answers, warm-up included: what an agent must have counted.
+    /// Answers since the load began: in the end, what an agent must have counted.
     pub(crate) sent: u64,
-    /// Answers in the measured time.
+    /// Answers in the slice to requests that were due in it.
     pub(crate) requests: u64,
     /// Requests that were not answered.
     pub(crate) errors: u64,
     pub(crate) elapsed: u64,
-    /// Processor time of the generator in that time.
+    /// Processor time in that time of the generator, and of the plan's processes.
     pub(crate) processor: u64,
+    pub(crate) clocks: Vec<u64>,
     pub(crate) median: u64,
     pub(crate) p99: u64,
     pub(crate) p999: u64,
@@ -55,36 +59,22 @@ pub(crate) struct Report {
 }
 
 impl Plan {
-    /// Plays the plan in a process of its own on one core. `begun` is called when the measured part begins, and
-    /// its answer comes back with the report, `ended` likewise when it is over.
+    /// With the processor time of one process more in its reports.
+    pub(crate) fn with_clock(mut self, pid: u32) -> Self {
+        self.clocks.push(pid);
+        self
+    }
+
+    /// Plays one slice in a process of its own on one core. `snapshot` is called when it begins and when it is over, and
+    /// its answers come back with the report, whose requests and errors are those of the whole load.
     pub(crate) fn play<T>(
         &self,
         core: usize,
         mut snapshot: impl FnMut() -> Result<T>,
     ) -> Result<(Report, T, T)> {
-        use std::io::{BufRead as _, BufReader};
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["load", &serde_json::to_string(self)?, &core.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting the load")?;
-        let output = child.stdout.take().context("the output is piped")?;
-        let mut lines = BufReader::new(output).lines();
-        let mut expect = |what: &str| -> Result<()> {
-            let line = lines.next().context("the load ended early")??;
-            ensure!(line == what, "the load said {line}, not {what}");
-            Ok(())
-        };
-        expect("begun")?;
-        let before = snapshot()?;
-        expect("ended")?;
-        let after = snapshot()?;
-        let line = lines.next().context("the load printed no report")??;
-        ensure!(child.wait()?.success(), "the load failed");
-        let report: Report = serde_json::from_str(&line).context("the load's report")?;
-        ensure!(report.requests > 0, "the load got no answer");
-        Ok((report, before, after))
+        let mut session = Session::start(self, core)?;
+        let (report, before, after) = session.slice(&mut snapshot)?;
+        Ok((session.end(report)?, before, after))
     }
 }
 

@@ -58,10 +58,10 @@ fn programs_of(extent: &Extent, backend: &str, found: &mut Found) -> Result<()> 
     let include = Watched::Server.include(&server);
     let watcher = Watcher::start(extent, &[include], Some(backend))?;
     let pid = watcher.agent.pid();
-    let plan = server.plan(None, extent.millis);
+    let plan = server.plan(None, extent.run_millis);
     let was_on = programs::statistics(true)?;
     let before = Held::by(pid)?;
-    let run = run::run(&server, &plan, None);
+    let run = run::run(&server, &plan);
     let after = Held::by(pid);
     programs::statistics(was_on)?;
     // The load's own side runs the hooks too, and is told to go.

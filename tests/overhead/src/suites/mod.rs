@@ -4,6 +4,7 @@ pub(crate) mod idle;
 pub(crate) mod kernel;
 pub(crate) mod overhead;
 pub(crate) mod pipeline;
+pub(crate) mod rounds;
 pub(crate) mod run;
 pub(crate) mod scale;
 
@@ -23,8 +24,10 @@ pub(crate) struct Extent {
     pub(crate) agent: PathBuf,
     /// Rounds of off, off and on.
     pub(crate) pairs: usize,
-    /// Milliseconds of one run.
-    pub(crate) millis: u64,
+    /// Milliseconds of one slice of a round.
+    pub(crate) slice_millis: u64,
+    /// Milliseconds of a run of its own.
+    pub(crate) run_millis: u64,
     /// Whether only to see that it works.
     pub(crate) quick: bool,
 }

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::run::{Round, Rounds, Run, Watched, rounds};
+use super::rounds::{Round, Rounds, rounds};
+use super::run::{Cost, Run, SERVER_CORE, Watched, run_watched};
 use super::{Extent, Found};
 use crate::figure::{Figure, Target, targets};
 use crate::spread::Values;
@@ -15,9 +16,18 @@ const PART_LOAD: f64 = 0.7;
 const LOAD_BUSY: f64 = 0.95;
 /// Share of the requests that were due which a server that keeps up answers in time.
 const KEPT_UP: f64 = 0.98;
+/// Agents that are asked what they hold.
+const COSTS: usize = 3;
 
 /// One amount of a run.
 type Amount = fn(&Run) -> f64;
+
+/// Latencies, each with its name.
+const QUANTILES: [(&str, Amount); 3] = [
+    ("p50", |run| super::real(run.report.median)),
+    ("p99", |run| super::real(run.report.p99)),
+    ("p99.9", |run| super::real(run.report.p999)),
+];
 
 /// Measures every server that can be started here.
 pub(crate) fn measure(extent: &Extent) -> Found {
@@ -38,9 +48,8 @@ pub(crate) fn measure(extent: &Extent) -> Found {
 }
 
 fn of(extent: &Extent, subject: Subject, found: &mut Found) -> Result<()> {
-    use super::run::SERVER_CORE;
     let server = subject.start(SERVER_CORE)?;
-    let plan = server.plan(None, extent.millis);
+    let plan = server.plan(None, extent.slice_millis);
     let held = subject == Subject::NginxTiny;
     let name = |what: &str| format!("{}: {what}", subject.name());
     let Rounds {
@@ -49,6 +58,7 @@ fn of(extent: &Extent, subject: Subject, found: &mut Found) -> Result<()> {
     } = rounds(extent, &server, &plan, Watched::Server)?;
     found.notes.extend(note.as_deref().map(name));
     of_saturation(&saturated, held, &name, found);
+    costs(extent, &server, Watched::Server, held, &name, found)?;
     part_load(extent, &server, &saturated, held, &name, found)?;
     if held {
         println!("  the load watched too:");
@@ -56,6 +66,7 @@ fn of(extent: &Extent, subject: Subject, found: &mut Found) -> Result<()> {
         let name = |what: &str| format!("{}, the load watched too: {what}", subject.name());
         found.notes.extend(watched.note.as_deref().map(name));
         of_saturation(&watched.rounds, false, &name, found);
+        costs(extent, &server, Watched::Both, false, &name, found)?;
     }
     Ok(())
 }
@@ -93,41 +104,68 @@ fn of_saturation(rounds: &[Round], held: bool, name: &dyn Fn(&str) -> String, fo
         whole,
         against(agent, targets::AGENT_MICROS),
     ]);
-    costs(rounds, held, name, found);
+    for (quantile, of) in QUANTILES {
+        let name = name(&format!("{quantile} when saturated, on/off"));
+        found.figures.push(ratio(rounds, name, of));
+    }
+    errors(rounds, "", name, found);
     busy(rounds, name, found);
 }
 
-fn costs(rounds: &[Round], held: bool, name: &dyn Fn(&str) -> String, found: &mut Found) {
-    let most = |of: &dyn Fn(&Round) -> f64| Values::new(rounds.iter().map(of)).range().1;
+/// What the load did not get an answer to, in all runs of either kind: the watched server's own errors.
+fn errors(rounds: &[Round], when: &str, name: &dyn Fn(&str) -> String, found: &mut Found) {
+    let all = |of: fn(&Round) -> u64| rounds.iter().map(of).sum();
+    let kinds: [(&str, u64); 2] = [
+        (
+            "without an agent",
+            all(|round| round.off.report.errors + round.other.report.errors),
+        ),
+        ("with the agent", all(|round| round.on.report.errors)),
+    ];
+    for (which, errors) in kinds {
+        let name = name(&format!("requests without an answer{when}, {which}"));
+        let figure = Figure::new(SUITE, name, "requests", super::real(errors));
+        found.figures.push(figure);
+    }
+}
+
+/// What an agent holds, and whether it counts every exchange: of agents that are started before a saturating load and
+/// asked when it is over.
+fn costs(
+    extent: &Extent,
+    server: &Running,
+    watched: Watched,
+    held: bool,
+    name: &dyn Fn(&str) -> String,
+    found: &mut Found,
+) -> Result<()> {
+    let plan = server.plan(None, extent.run_millis);
+    let runs: Vec<Cost> = (0..COSTS)
+        .map(|_| Ok(run_watched(extent, server, &plan, watched)?.1))
+        .collect::<Result<_>>()?;
+    let most = |of: &dyn Fn(&Cost) -> f64| Values::new(runs.iter().map(of)).range().1;
     let figure = |what: &str, unit, value| Figure::new(SUITE, name(what), unit, value);
-    let lost = figure(
-        "lost",
-        "exchanges",
-        most(&|round| super::real(round.cost.lost)),
-    );
+    let lost = figure("lost", "exchanges", most(&|cost| super::real(cost.lost)));
     let maps = figure(
         "kernel memory of the maps",
         "MiB",
-        most(&|round| round.cost.maps_mib),
+        most(&|cost| cost.maps_mib),
     );
-    let degraded = most(&|round| super::real(round.cost.degraded));
+    let degraded = most(&|cost| super::real(cost.degraded));
     found.figures.push(lost.against(targets::LOST));
     if held {
         found.figures.push(maps.against(targets::MAPS_MIB));
     }
     found.figures.extend([
         figure("counted without detail", "exchanges", degraded),
-        figure(
-            "resident memory",
-            "MiB",
-            most(&|round| round.cost.resident_mib),
-        ),
+        figure("resident memory", "MiB", most(&|cost| cost.resident_mib)),
         figure(
             "most of the ring in use",
             "%",
-            most(&|round| 100.0 * round.cost.ring),
+            most(&|cost| 100.0 * cost.ring),
         ),
     ]);
+    Ok(())
 }
 
 fn busy(rounds: &[Round], name: &dyn Fn(&str) -> String, found: &mut Found) {
@@ -158,25 +196,18 @@ fn part_load(
 ) -> Result<()> {
     let rate = PART_LOAD * median(saturated, |round| round.off.rate());
     println!("  at {rate:.0} requests/s:");
-    let plan = server.plan(Some(rate), extent.millis);
+    let plan = server.plan(Some(rate), extent.slice_millis);
     let Rounds { rounds, note } = rounds(extent, server, &plan, Watched::Server)?;
     let note = note.map(|note| format!("at 70 % load, {note}"));
     found.notes.extend(note.as_deref().map(name));
     kept_up(&rounds, rate, name, found);
-    let quantiles: [(&str, Amount); 3] = [
-        ("p50 at 70 % load, on/off", |run| {
-            super::real(run.report.median)
-        }),
-        ("p99 at 70 % load, on/off", |run| {
-            super::real(run.report.p99)
-        }),
-        ("p99.9 at 70 % load, on/off", |run| {
-            super::real(run.report.p999)
-        }),
-    ];
-    for (place, (what, quantile)) in quantiles.into_iter().enumerate() {
-        let figure = ratio(&rounds, name(what), quantile);
-        let figure = if held && place == 1 {
+    for (quantile, of) in QUANTILES {
+        let figure = ratio(
+            &rounds,
+            name(&format!("{quantile} at 70 % load, on/off")),
+            of,
+        );
+        let figure = if held && quantile == "p99" {
             figure.against(targets::P99)
         } else {
             figure
@@ -187,9 +218,12 @@ fn part_load(
     found
         .figures
         .push(Figure::new(SUITE, name("p99 at 70 % load, off"), "us", p99));
-    let lost = rounds.iter().map(|round| super::real(round.cost.lost));
-    let lost = Figure::new(SUITE, name("lost at 70 % load"), "exchanges", lost.sum());
+    let plan = server.plan(Some(rate), extent.run_millis);
+    let (_, cost) = run_watched(extent, server, &plan, Watched::Server)?;
+    let lost = super::real(cost.lost);
+    let lost = Figure::new(SUITE, name("lost at 70 % load"), "exchanges", lost);
     found.figures.push(lost.against(targets::LOST));
+    errors(&rounds, " at 70 % load", name, found);
     let agent = median(&rounds, |round| round.on.agent_micros());
     let name = name("processor time of the agent at 70 % load");
     found
@@ -206,7 +240,7 @@ fn kept_up(rounds: &[Round], rate: f64, name: &dyn Fn(&str) -> String, found: &m
     for (behind, which) in [(off, "without the agent"), (on, "with the agent")] {
         if behind > 0 {
             let note = format!(
-                "at 70 % load, {behind} of {} runs {which} did not keep up: their latencies are those of a queue that grew until the end",
+                "at 70 % load, {behind} of {} slices {which} did not keep up: their latencies are those of a queue that grew until the end",
                 rounds.len()
             );
             found.notes.push(name(&note));

@@ -1,10 +1,10 @@
-//! One run of load against one server, with or without an agent, and rounds of them in turn.
+//! One run of load against one server, with or without an agent.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{Extent, MIB, Watcher, real};
 use crate::clock::nanos_of;
-use crate::load::{Plan, Report};
+use crate::load::{Plan, Report, Session};
 use crate::programs::Held;
 use crate::ring;
 use crate::subject::Running;
@@ -13,13 +13,6 @@ use crate::system::{self, Busy};
 /// Cores: the load has one, the server the other; the agent runs where it likes.
 pub(crate) const LOAD_CORE: usize = 0;
 pub(crate) const SERVER_CORE: usize = 1;
-
-/// Share of the machine that others may take during a run. The kernel counts by its tick, so less is not told from none
-/// in a short run.
-const QUIET: f64 = 0.05;
-
-/// How many times as many rounds as are wanted are played to find enough quiet ones.
-const TRIES: usize = 2;
 
 /// Whom the agent watches; what else goes on on the machine is not in any count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,22 +45,6 @@ pub(crate) struct Cost {
     /// Exchanges of the server's side that were not counted, or counted without detail.
     pub(crate) lost: u64,
     pub(crate) degraded: u64,
-}
-
-/// Two runs without an agent and one with it, the middle one next to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Round {
-    pub(crate) other: Run,
-    pub(crate) off: Run,
-    pub(crate) on: Run,
-    pub(crate) cost: Cost,
-}
-
-/// Rounds, and what to know of them.
-#[derive(Debug)]
-pub(crate) struct Rounds {
-    pub(crate) rounds: Vec<Round>,
-    pub(crate) note: Option<String>,
 }
 
 impl Watched {
@@ -115,7 +92,7 @@ impl Run {
     }
 
     /// Share of the machine that was taken by others than server, load and agent.
-    fn others(&self) -> f64 {
+    pub(crate) fn others(&self) -> f64 {
         real(self.others) / real(self.report.elapsed) / real(system::cores() as u64)
     }
 
@@ -130,49 +107,36 @@ impl Run {
     }
 }
 
-impl Round {
-    /// The most that others took of any of its runs.
-    fn others(&self) -> f64 {
-        let runs = [&self.other, &self.off, &self.on];
-        runs.map(Run::others).into_iter().fold(0.0, f64::max)
-    }
-}
-
-/// Clocks at one moment.
-struct Clocks {
-    own: u64,
-    server: u64,
-    agent: u64,
-    busy: Busy,
-}
-
-/// Plays a plan against a server.
-pub(crate) fn run(server: &Running, plan: &Plan, agent: Option<u32>) -> Result<Run> {
-    let clocks = || {
-        Ok(Clocks {
-            own: nanos_of(std::process::id())?,
-            server: system::processor_nanos(&server.pids)?,
-            agent: agent.map_or(Ok(0), nanos_of)?,
-            busy: Busy::now()?,
-        })
-    };
-    let (report, before, after) = plan.play(LOAD_CORE, clocks)?;
-    let (server, agent) = (after.server - before.server, after.agent - before.agent);
-    let whole = after.busy.since(&before.busy);
-    let known = server + agent + (after.own - before.own) + report.processor;
-    let taken = whole + after.busy.stolen_since(&before.busy);
+/// Has a slice of a load measured. The plan's clocks are the server's processes and, where there is one, the agent's.
+pub(crate) fn slice(server: &Running, session: &mut Session) -> Result<Run> {
+    let mut snapshot = || Ok((nanos_of(std::process::id())?, Busy::now()?));
+    let (report, (own_before, before), (own_after, after)) = session.slice(&mut snapshot)?;
+    let sum = |clocks: &[u64]| clocks.iter().sum::<u64>();
+    let (of_server, of_agent) = report.clocks.split_at(server.pids.len());
+    let (of_server, of_agent) = (sum(of_server), sum(of_agent));
+    let whole = after.since(&before);
+    let known = of_server + of_agent + (own_after - own_before) + report.processor;
+    let taken = whole + after.stolen_since(&before);
     Ok(Run {
         others: taken.saturating_sub(known),
         report,
-        server,
-        agent,
+        server: of_server,
+        agent: of_agent,
         whole,
-        server_core: after.busy.core_since(SERVER_CORE, &before.busy),
-        load_core: after.busy.core_since(LOAD_CORE, &before.busy),
+        server_core: after.core_since(SERVER_CORE, &before),
+        load_core: after.core_since(LOAD_CORE, &before),
     })
 }
 
-/// The same with an agent that is started for it.
+/// Plays a plan against a server.
+pub(crate) fn run(server: &Running, plan: &Plan) -> Result<Run> {
+    let mut session = Session::start(plan, LOAD_CORE)?;
+    let run = slice(server, &mut session)?;
+    let report = session.end(run.report)?;
+    Ok(Run { report, ..run })
+}
+
+/// The same with an agent that is started for it and sees the whole load.
 pub(crate) fn run_watched(
     extent: &Extent,
     server: &Running,
@@ -183,7 +147,7 @@ pub(crate) fn run_watched(
     let agent = &running.agent;
     let before = agent.ledger()?;
     let ring = ring::Watch::start(agent.pid())?;
-    let run = run(server, plan, Some(agent.pid()))?;
+    let run = run(server, &plan.clone().with_clock(agent.pid()))?;
     let most = ring.most();
     // A sweep ends what is open within about a second.
     std::thread::sleep(std::time::Duration::from_millis(1500));
@@ -201,77 +165,4 @@ pub(crate) fn run_watched(
         degraded: degraded.iter().sum(),
     };
     Ok((run, cost))
-}
-
-/// As many rounds as pairs are wanted, each the other way round than the one before. Those that others disturbed are
-/// played again; where too few are quiet, the least disturbed are taken, whatever they say.
-pub(crate) fn rounds(
-    extent: &Extent,
-    server: &Running,
-    plan: &Plan,
-    watched: Watched,
-) -> Result<Rounds> {
-    ensure!(
-        system::cores() > SERVER_CORE,
-        "load and server need a core each"
-    );
-    let mut rounds = Vec::new();
-    let is_quiet = |round: &Round| round.others() <= QUIET;
-    for number in 0..extent.pairs * TRIES {
-        rounds.push(round(extent, server, plan, watched, number)?);
-        if rounds.iter().filter(|round| is_quiet(round)).count() == extent.pairs {
-            break;
-        }
-    }
-    let played = rounds.len();
-    rounds.sort_by(|left, right| left.others().total_cmp(&right.others()));
-    rounds.truncate(extent.pairs);
-    let disturbed = rounds.iter().filter(|round| !is_quiet(round)).count();
-    let note = (played > rounds.len() || disturbed > 0).then(|| {
-        format!(
-            "others took more than {:.0} % of the machine in some of {played} rounds: the {} with the least are in the figures, {disturbed} of them disturbed",
-            100.0 * QUIET,
-            rounds.len(),
-        )
-    });
-    Ok(Rounds { rounds, note })
-}
-
-fn round(
-    extent: &Extent,
-    server: &Running,
-    plan: &Plan,
-    watched: Watched,
-    number: usize,
-) -> Result<Round> {
-    let round = if number.is_multiple_of(2) {
-        let other = run(server, plan, None)?;
-        let off = run(server, plan, None)?;
-        let (on, cost) = run_watched(extent, server, plan, watched)?;
-        Round {
-            other,
-            off,
-            on,
-            cost,
-        }
-    } else {
-        let (on, cost) = run_watched(extent, server, plan, watched)?;
-        let off = run(server, plan, None)?;
-        let other = run(server, plan, None)?;
-        Round {
-            other,
-            off,
-            on,
-            cost,
-        }
-    };
-    println!(
-        "  {}: {:.0} requests/s off, {:.0} off, {:.0} on; others took at most {:.1} %",
-        number + 1,
-        round.other.rate(),
-        round.off.rate(),
-        round.on.rate(),
-        100.0 * round.others(),
-    );
-    Ok(round)
 }

@@ -95,6 +95,7 @@ impl Size {
             // An export interval and what it needs.
             millis: if extent.quick { 1000 } else { 16_000 },
             asked: Asked::Variety { series },
+            clocks: Vec::new(),
         }
     }
 

@@ -144,7 +144,10 @@ pub fn inode(socket: u64) -> u64 {
     read(file, layout!(socket_ino))
 }
 
-/// `sk_shutdown`: 1 no more receives, 2 no more sends.
+/// Bit of `sk_shutdown`: no more is to come (`include/net/sock.h`).
+pub const RCV_SHUTDOWN: u8 = 1;
+
+/// `sk_shutdown`
 #[inline(always)]
 pub fn shutdown(socket: u64) -> u8 {
     read(socket, layout!(sock_shutdown))

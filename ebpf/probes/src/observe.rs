@@ -352,7 +352,14 @@ fn enter(
         let _full = UNIX_SOCKETS.insert(&call.socket, &u64::from(fresh.inode), 0);
     }
     negative::forget(call.socket);
-    CONNECTIONS.get_ptr_mut(&call.socket)
+    let connection = CONNECTIONS.get_ptr_mut(&call.socket)?;
+    if kernel::shutdown(call.socket) & kernel::RCV_SHUTDOWN != 0 {
+        // The peer's end came before there was an entry to note it in: looked for once there is one, so that it cannot
+        // come in between.
+        // SAFETY: the pointer is to a live element of the map.
+        unsafe { (*connection).peer_closed_ns = kernel::now() };
+    }
+    Some(connection)
 }
 
 #[inline(always)]

@@ -22,8 +22,7 @@ mod state {
     pub(super) const LAST_ACK: u32 = 9;
 }
 
-/// Bits of `sk_shutdown` (`include/net/sock.h`).
-const RCV_SHUTDOWN: u8 = 1;
+/// Both bits of `sk_shutdown` (`include/net/sock.h`).
 const SHUTDOWN_MASK: u8 = 3;
 
 #[inline(always)]
@@ -65,7 +64,8 @@ pub fn state_changed(program: u32, socket: u64, old: u32, new: u32) {
     let open = old == state::ESTABLISHED || old == state::CLOSE_WAIT;
     let closed = new == state::CLOSE && open && shutdown & SHUTDOWN_MASK == SHUTDOWN_MASK;
     // A client that only stops sending still waits for its response.
-    let half_closed = own_end && connection.role == role::CLIENT && shutdown & RCV_SHUTDOWN == 0;
+    let half_closed =
+        own_end && connection.role == role::CLIENT && shutdown & kernel::RCV_SHUTDOWN == 0;
     if (own_end && !half_closed) || closed {
         close_socket(program, socket, own_reason(), now);
     } else if new == state::CLOSE_WAIT || new == state::CLOSE {

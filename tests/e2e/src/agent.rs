@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::export::{self, Series};
+use crate::kernel_objects::KernelObjects;
 use crate::ledger::Ledger;
 
 /// How an agent is started.
@@ -190,6 +191,22 @@ impl Agent {
             );
         }
         Ok(())
+    }
+
+    /// Waits until no link of its is left, as after its probes were switched off.
+    pub fn wait_unlinked(&self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        loop {
+            let links = KernelObjects::of_process(self.pid())?.count("link");
+            if links == 0 {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{links} links left after probes disable --all"
+            );
+            sleep(Duration::from_millis(50));
+        }
     }
 
     /// Waits until it has written to its export file again, for a while at most: reading the same collection twice costs

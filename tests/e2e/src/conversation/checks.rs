@@ -315,18 +315,7 @@ fn disabled_counts_nothing(bench: &mut Bench<'_>) -> Result<()> {
     let agent = bench.agent()?;
     play_and_compare(options, &agent, "keep-alive", 11)?;
     agent.probes(&["disable", "--all"])?;
-    let deadline = Instant::now() + Duration::from_millis(1500);
-    loop {
-        let links = KernelObjects::of_process(agent.pid())?.count("link");
-        if links == 0 {
-            break;
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "{links} links left after probes disable --all"
-        );
-        sleep(Duration::from_millis(50));
-    }
+    agent.wait_unlinked(Duration::from_millis(1500))?;
     let before = agent.ledger()?;
     for transport in Transport::ALL {
         Running::start(options, case("keep-alive")?, *transport, 12)?.finish_by_service()?;

@@ -3,10 +3,9 @@
 //! probes are disabled: it rests, and no link of its is left.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kerntally_e2e::kernel_objects::KernelObjects;
 
 use super::run::{LOAD_CORE, Run, SERVER_CORE, Watched, slice};
 use super::{Extent, Watcher};
@@ -93,10 +92,8 @@ impl<'server> Stand<'server> {
         let agent = &self.watcher.agent;
         let order = if on { "enable" } else { "disable" };
         agent.probes(&[order, "--all"])?;
-        let deadline = Instant::now() + OFF_WITHIN;
-        while !on && KernelObjects::of_process(agent.pid())?.count("link") > 0 {
-            ensure!(Instant::now() < deadline, "hooks are left after a switch");
-            sleep(Duration::from_millis(10));
+        if !on {
+            agent.wait_unlinked(OFF_WITHIN)?;
         }
         self.is_on = on;
         sleep(SETTLE);
